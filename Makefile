@@ -1,0 +1,46 @@
+# Two commands do all the set-up on a fresh machine with Python 3.11 or newer:
+#   make demo   the main job on sample data and a small real model
+#   make test   every test
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test check format model clean
+
+demo: .venv/installed-train
+	$(BIN)/tenbin demo --yes
+
+test: .venv/installed-dev model
+	bash tests/setup.sh
+	$(BIN)/python -m pytest -n 2 -m "not gpu"
+
+# The quick half: what a commit must pass.
+check: .venv/installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -n 2 -m "not gpu and not model and not browser and not slow"
+
+# The real model of the demo and of the tests marked `model`, into the user's cache.
+model: .venv/installed-train
+	$(BIN)/python -m tenbin.models.fetch
+
+format: .venv/installed-dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tenbin needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv .venv
+
+.venv/installed-train: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) -e ".[train]"
+	touch $@
+
+.venv/installed-dev: .venv/installed-train
+	$(PIP) -e ".[train,xlsum,bleu,dev]"
+	touch $@
+
+clean:
+	rm -rf .venv tenbin-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

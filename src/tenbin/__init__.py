@@ -1,0 +1,1 @@
+"""tenbin weighs Japanese LLMs on your own data, on the GPU you have."""

@@ -1,0 +1,358 @@
+"""study.toml: its sections, read strictly. Every mistake is named by the key's path, all at once."""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tenbin.errors import ConfigError, Problem
+
+TaskName = Literal["classification", "reading", "summarization"]
+
+
+class Section(BaseModel):
+    """A table of the study file: unknown keys are errors, values are not coerced between kinds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class BudgetConfig(Section):
+    """[budget]: what the study may use."""
+
+    vram_mib: int | None = Field(default=None, gt=0)
+    """Hard cap on everything the process holds on the GPU, in MiB. None = all the GPU has."""
+
+
+class SplitConfig(Section):
+    """[data.split]: shares of the rows to take away from `train` for the other sets."""
+
+    validation: float = Field(default=0.1, ge=0, lt=1)
+    test: float = Field(default=0.1, ge=0, lt=1)
+    group_by: str | None = None
+    """Column whose equal values stay in one set."""
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _leaves_training_rows(self) -> "SplitConfig":
+        if self.validation + self.test >= 1:
+            raise ValueError("validation and test together must be below 1")
+        return self
+
+
+class DataConfig(Section):
+    """[data]: files and how their columns become fields of the task."""
+
+    train: str
+    validation: str | None = None
+    test: str | None = None
+    split: SplitConfig | None = None
+    """Taken from `train` for the sets that have no file of their own."""
+    columns: dict[str, str] = {}
+    """Field of the task -> column of the file. Fields that are not named keep their name."""
+    labels: dict[str, str] | None = None
+    """Classification: value in the file -> category; rows with any other value are left out and counted."""
+    categories: list[str] | None = Field(default=None, min_length=2)
+    """Classification: the allowed categories; without it, those of the training rows."""
+    sheet: str | None = None
+    """XLSX: name of the sheet; the first one without it."""
+    encoding: str | None = None
+    """Text files: detected without it."""
+    limit: dict[Literal["train", "validation", "test"], int] = {}
+    """Use only so many examples of a set, drawn with the split's seed; said in the report."""
+    too_long: Literal["error", "leave_out", "cut"] = "error"
+    """Examples longer than max_length (training) or max_input_tokens (evaluation): refuse them, leave them
+    out, or cut the end of their longest input. What was left out or cut is counted in plan and report."""
+    skip_bad_rows: bool = False
+    """Leave rows with errors out, count and list them in the study folder."""
+
+    @model_validator(mode="after")
+    def _split_or_files(self) -> "DataConfig":
+        if self.validation and self.test and self.split is not None:
+            raise ValueError("split has nothing to do: validation and test have files of their own")
+        return self
+
+
+class ModelConfig(Section):
+    """[[model]]: one candidate."""
+
+    source: str = Field(min_length=1)
+    """Hub name, folder or .gguf file."""
+    name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Short name for tables and folders; from the source without it."""
+    tokenizer: str | None = None
+    """Folder or hub name, where it is not the model's own."""
+
+    @property
+    def label(self) -> str:
+        """Short name for tables and folders."""
+        if self.name:
+            return self.name
+        stem = self.source.replace("\\", "/").rstrip("/").split("/")[-1]
+        stem = stem.removesuffix(".gguf")
+        return "".join(c if c.isalnum() or c in "._-" else "-" for c in stem) or "model"
+
+
+class PromptConfig(Section):
+    """[prompt]: how a question is put to the model."""
+
+    preset: Literal["plain", "paper"] = "plain"
+    template: str | None = None
+    """Own template with $field placeholders and one $response; replaces the preset."""
+    chat: bool = False
+    """Put the prompt into the model's own chat template as one user message."""
+
+
+class LoraConfig(Section):
+    """[lora]: the adapter."""
+
+    rank: int = Field(default=16, ge=1)
+    alpha: float = Field(default=32.0, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    targets: Literal["all-linear"] | list[str] = "all-linear"
+
+
+class TrainingConfig(Section):
+    """[training]: the grid and how each of its runs is trained."""
+
+    learning_rates: list[float] = [2e-4, 5e-5, 2e-5, 1e-5]
+    """One run each, for every model and seed. `[]`: the models are evaluated as they are."""
+    seeds: list[int] = Field(default=[0], min_length=1)
+    epochs: int = Field(default=3, ge=1)
+    batch_size: int = Field(default=16, ge=1)
+    """Examples of one optimizer step; memory never changes it."""
+    micro_batch_tokens: int | None = Field(default=None, ge=1)
+    """Most tokens of one forward and backward; planned without it."""
+    max_length: int | Literal["fit"] = "fit"
+    """Longest example in tokens. "fit": the longest the data needs that the cap and the model allow."""
+    loss_on: Literal["response", "all"] = "response"
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    warmup: float = Field(default=0.03, ge=0, lt=1)
+    """Share of the steps over which the learning rate rises."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    max_grad_norm: float | None = Field(default=1.0, gt=0)
+    dtype: Literal["auto", "bf16", "fp32"] = "auto"
+    checkpoint_every_s: float = Field(default=60.0, ge=0)
+    """Least seconds between two checkpoints; 0 = after every step."""
+
+    @model_validator(mode="after")
+    def _positive_rates(self) -> "TrainingConfig":
+        for position, rate in enumerate(self.learning_rates):
+            if not 0 < rate < 1:
+                raise ValueError(f"learning_rates[{position}] must lie between 0 and 1, not {rate}")
+        for key, values in (("learning_rates", self.learning_rates), ("seeds", self.seeds)):
+            if len(set(values)) != len(values):
+                raise ValueError(f"{key} has the same value twice: {values}")
+        return self
+
+
+class GenerationSection(Section):
+    """[generation]: how answers are decoded."""
+
+    max_new_tokens: int | None = Field(default=None, ge=1)
+    """The task's own limit without it."""
+    max_input_tokens: int | None = Field(default=None, ge=1)
+    """Longest prompt in evaluation; what the model's positions leave without it."""
+    batch_size: int = Field(default=16, ge=1)
+    batch_tokens: int = Field(default=4096, ge=1)
+    """Most prompt tokens decoded at once."""
+
+
+class EvaluationConfig(Section):
+    """[evaluation]: what is compared and how sure one wants to be."""
+
+    base_model: bool = True
+    """Also evaluate every model without an adapter."""
+    level: float = Field(default=0.95, gt=0.5, lt=1)
+    """Of the confidence intervals."""
+
+
+class StudyConfig(Section):
+    """A whole study file."""
+
+    name: str = Field(pattern=r"^[\w.-]+$")
+    task: TaskName
+    output: str | None = None
+    """Study folder; `runs/<name>` beside the file without it."""
+    budget: BudgetConfig = BudgetConfig()
+    data: DataConfig
+    model: list[ModelConfig] = Field(min_length=1)
+    prompt: PromptConfig = PromptConfig()
+    lora: LoraConfig = LoraConfig()
+    training: TrainingConfig = TrainingConfig()
+    generation: GenerationSection = GenerationSection()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "StudyConfig":
+        labels = [model.label for model in self.model]
+        twice = sorted({label for label in labels if labels.count(label) > 1})
+        if twice:
+            raise ValueError(
+                f"model: {', '.join(twice)} is there twice; give each [[model]] a name of its own"
+            )
+        return self
+
+    def to_toml(self) -> str:
+        """The resolved study, every default written out, as TOML (keys without a value are left out)."""
+        return tomli_w.dumps(_without_none(self.model_dump(mode="json")))
+
+
+def _without_none(value: Any) -> Any:  # noqa: ANN401  (JSON of any shape)
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_none(item) for item in value]
+    return value
+
+
+def read_study(path: Path, overrides: Mapping[str, Any] | None = None) -> StudyConfig:
+    """Read a study file.
+
+    Args:
+        path: the TOML file.
+        overrides: dotted key -> value, put in before checking (`--set training.epochs=2`).
+
+    Raises:
+        ConfigError: naming every key that is wrong, with a "did you mean" for unknown ones.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError(
+            Problem(where=str(path), found="there is no such file", remedy="`tenbin init` writes one")
+        ) from None
+    except OSError as error:
+        raise ConfigError(
+            Problem(where=str(path), found=f"cannot be read: {error.strerror}", remedy="name a study file")
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            Problem(
+                where=str(path),
+                found=f"byte 0x{error.object[error.start]:02x} at {error.start} is not UTF-8",
+                remedy="save the study file as UTF-8",
+            )
+        ) from None
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(
+            Problem(where=str(path), found=f"not TOML: {error}", remedy="mend the line; see https://toml.io")
+        ) from None
+    for key, value in (overrides or {}).items():
+        _put(raw, key, value)
+    return parse_study(raw, where=path.name)
+
+
+def parse_study(raw: Mapping[str, Any], where: str = "study") -> StudyConfig:
+    """Check the tables of a study; `where` names the file in errors.
+
+    Raises:
+        ConfigError: see `read_study`.
+    """
+    try:
+        return StudyConfig.model_validate(raw)
+    except ValidationError as error:
+        problems = [_problem(where, item) for item in error.errors(include_url=False)]
+        raise ConfigError(_one_each(problems)) from None
+
+
+def _put(raw: dict[str, Any], dotted: str, value: object) -> None:
+    *parents, last = dotted.split(".")
+    table: Any = raw
+    for key in parents:
+        if isinstance(table, list):
+            table = table[int(key)] if key.isdigit() and int(key) < len(table) else {}
+        else:
+            table = table.setdefault(key, {})
+    if isinstance(table, dict):
+        table[last] = value
+
+
+def _problem(where: str, item: Any) -> Problem:  # noqa: ANN401  (pydantic's ErrorDetails)
+    keys, section = _walk(item["loc"])
+    path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).lstrip(".")
+    place = f"{where}: {path}" if path else where
+    kind = item["type"]
+    if kind == "extra_forbidden":
+        known = list(section.model_fields) if section else []
+        near = difflib.get_close_matches(str(keys[-1]), known, n=1, cutoff=0.6)
+        hint = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(known)}"
+        return Problem(where=place, found="unknown key", remedy=hint)
+    if kind == "missing":
+        return Problem(where=place, found="is missing", remedy=f"add `{keys[-1]}`")
+    message = str(item["msg"])
+    if kind == "value_error":
+        return Problem(where=place, found=message.removeprefix("Value error, "), remedy="change the value")
+    shown = repr(item["input"])
+    shown = shown if len(shown) <= 80 else shown[:77] + "..."
+    found = f"{shown} is not right: {message[0].lower()}{message[1:]}"
+    return Problem(where=place, found=found, remedy=_remedy(item))
+
+
+def _one_each(problems: list[Problem]) -> list[Problem]:
+    """One problem a key: a value that fits no branch of a union is reported once for each branch."""
+    by_place: dict[str, Problem] = {}
+    for problem in problems:
+        first = by_place.get(problem.where)
+        if first is None:
+            by_place[problem.where] = problem
+        elif problem.found not in first.found:
+            rule = problem.found.split(" is not right: ")[-1]
+            by_place[problem.where] = replace(first, found=f"{first.found}, or {rule}")
+    return list(by_place.values())
+
+
+def _remedy(item: Any) -> str:  # noqa: ANN401  (pydantic's ErrorDetails)
+    if item["type"] != "literal_error":
+        return "change the value"
+    choices = [c.strip().strip("'") for c in str(item["ctx"]["expected"]).replace(" or ", ",").split(",")]
+    near = difflib.get_close_matches(str(item["input"]), choices, n=1, cutoff=0.6)
+    return f"did you mean `{near[0]}`?" if near else f"one of: {', '.join(choices)}"
+
+
+def _walk(loc: tuple[int | str, ...]) -> tuple[list[int | str], type[BaseModel] | None]:
+    """The keys of an error's place, without the names pydantic puts in for the branches of a union,
+    and the section in which the last key stands."""
+    keys: list[int | str] = []
+    section: type[BaseModel] | None = StudyConfig
+    inside: type[BaseModel] | None = StudyConfig
+    for part in loc:
+        known = inside.model_fields if inside else {}
+        unknown = isinstance(part, str) and part not in known
+        if unknown and (_is_branch(str(part)) or (inside is not None and part is not loc[-1])):
+            continue
+        section = inside
+        keys.append(part)
+        if isinstance(part, str):
+            inside = _section_of(known[part].annotation) if part in known else None
+    return keys, section
+
+
+def _is_branch(part: str) -> bool:
+    return part in {"int", "str", "float"} or part.startswith(("literal[", "list[", "function-"))
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:  # noqa: ANN401  (a type or a generic alias)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((s for inner in getattr(annotation, "__args__", ()) if (s := _section_of(inner))), None)
+
+
+def study_folder(config: StudyConfig, study_file: Path) -> Path:
+    """Where the study keeps its runs."""
+    if config.output:
+        return resolve_path(config.output, study_file)
+    return study_file.parent / "runs" / config.name
+
+
+def resolve_path(text: str, study_file: Path) -> Path:
+    """A path of the study file: relative to the file, `~` and environment variables expanded."""
+    path = Path(os.path.expandvars(text)).expanduser()
+    return path if path.is_absolute() else study_file.parent / path
