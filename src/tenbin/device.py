@@ -1,0 +1,111 @@
+"""Device: where a model runs, in which type, how much memory there is, and the cap on it."""
+
+import os
+import platform
+import resource
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Literal
+
+import torch
+
+from tenbin.errors import BudgetError, Problem
+from tenbin.memory import CUDA_CONTEXT_BYTES, MIB
+from tenbin.types import JsonValue
+
+PACKAGES = ("tenbin", "torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "fugashi")
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One GPU, or the CPU."""
+
+    kind: Literal["cuda", "cpu"]
+    name: str
+    total_bytes: int | None
+    """Memory of the GPU; None on a CPU, where no cap is set."""
+
+    @property
+    def torch(self) -> torch.device:
+        """As torch names it."""
+        return torch.device(self.kind)
+
+    def dtype(self, wanted: Literal["auto", "bf16", "fp32"]) -> Literal["bf16", "fp32"]:
+        """What "auto" means here: bf16 where the hardware multiplies it, fp32 elsewhere."""
+        if wanted != "auto":
+            return wanted
+        if self.kind == "cuda":
+            return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+        return "bf16" if _cpu_has_bf16() else "fp32"
+
+    def cap(self, vram_mib: int | None) -> int | None:
+        """Hold the process to `vram_mib` on the GPU, its context included; the cap in bytes.
+
+        Raises:
+            BudgetError: where the cap is below the context's own size.
+        """
+        if self.kind == "cpu" or self.total_bytes is None:
+            return None
+        cap = min(self.total_bytes, vram_mib * MIB) if vram_mib is not None else self.total_bytes
+        if cap <= CUDA_CONTEXT_BYTES:
+            raise BudgetError(
+                Problem(
+                    where="budget.vram_mib",
+                    found=f"{vram_mib} MiB; the CUDA context alone takes {CUDA_CONTEXT_BYTES // MIB} MiB",
+                    remedy="allow more",
+                )
+            )
+        torch.cuda.set_per_process_memory_fraction((cap - CUDA_CONTEXT_BYTES) / self.total_bytes)
+        return cap
+
+    def reset_peak(self) -> None:
+        """Begin to measure the peak anew (on a GPU; the system keeps a CPU process's own)."""
+        if self.kind == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+
+    def peak_mib(self) -> float:
+        """Largest memory so far: reserved and context on a GPU, resident memory on a CPU."""
+        if self.kind == "cuda":
+            return (torch.cuda.max_memory_reserved() + CUDA_CONTEXT_BYTES) / MIB
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+    def environment(self) -> dict[str, JsonValue]:
+        """Versions and hardware, for a run's environment.json."""
+        versions: dict[str, JsonValue] = {}
+        for package in PACKAGES:
+            try:
+                versions[package] = metadata.version(package)
+            except metadata.PackageNotFoundError:
+                versions[package] = None
+        return {
+            "versions": versions,
+            "python": platform.python_version(),
+            "system": platform.platform(),
+            "device": self.name,
+            "cuda": torch.version.cuda,
+            "threads": torch.get_num_threads(),
+            "cores": os.cpu_count(),
+        }
+
+
+def find_device() -> Device:
+    """The first GPU where there is one, else the CPU."""
+    if torch.cuda.is_available():
+        properties = torch.cuda.get_device_properties(0)
+        return Device("cuda", properties.name, properties.total_memory)
+    return Device("cpu", _cpu_name(), None)
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123  (not a file of ours)
+            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or "CPU"
+
+
+def _cpu_has_bf16() -> bool:
+    """Whether the processor multiplies bf16 itself (AMX or AVX-512 BF16); without that it is far slower."""
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))

@@ -1,0 +1,1 @@
+"""Completions from local models and from servers."""

@@ -1,0 +1,142 @@
+"""MemoryPlan: bytes by cause of LoRA training from a model's shape alone, and what fits a cap. No torch.
+
+The figures are for one packed row of T tokens without recomputation, with the attention of
+`models.attention` (no T x T matrix is kept). Sources are named at each term; `docs/decisions` says how
+far the plan was from what was measured.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tenbin.errors import BudgetError, Problem
+from tenbin.models.shape import ModelShape
+
+MIB = 2**20
+CUDA_CONTEXT_BYTES = 620 * MIB
+"""What the driver shows for a process that has made a CUDA context and called cuBLAS once."""
+LOGIT_CHUNK_BYTES = 256 * MIB
+"""As `train.loss.CHUNK_BYTES`; a test holds the two together."""
+LENGTH_STEP = 64
+CPU_MICRO_BATCH = 1024
+"""Tokens of one row on a CPU: longer rows gain nothing there and cost memory."""
+GPU_MICRO_BATCH = 8192
+"""Tokens of one row on a GPU: by then the matrix products are large enough to fill it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryPlan:
+    """Predicted bytes by cause, at one micro-batch size."""
+
+    terms: Mapping[str, int]
+    """weights, adapters, gradients, optimizer, activations, logits, kv_cache, reserve."""
+    cap_bytes: int | None
+    """None = no cap was given and none is known."""
+    most_tokens: int
+    """Tokens of one micro-batch."""
+
+    @property
+    def total_bytes(self) -> int:
+        """All terms that are held at once: logits and KV cache are never there together."""
+        together = dict(self.terms)
+        shared = max(together.pop("logits") + together.pop("activations"), together.pop("kv_cache"))
+        return sum(together.values()) + shared
+
+    @property
+    def fits(self) -> bool:
+        """Whether the total is within the cap."""
+        return self.cap_bytes is None or self.total_bytes <= self.cap_bytes
+
+
+def activation_bytes_per_token(shape: ModelShape, dtype_bytes: int, rank: int) -> int:
+    """Bytes saved for the backward pass by one token in all blocks.
+
+    A block saves, per token: the inputs of its norms and their float32 copies (an RMSNorm in float32
+    keeps the upcast input and the normalized output), the inputs of its groups of linear maps, queries,
+    keys and values before and after the rotation, the attention's output and its log-sum-exp, the
+    gate, up and activated products, and each LoRA's rank-wide product.
+    """
+    d, inner = shape.hidden_size, shape.intermediate_size
+    qkv = shape.q_size + 2 * shape.kv_size
+    norms = 4 if shape.family == "gemma3" else 2
+    norm_bytes = norms * d * (2 * 4 + dtype_bytes)
+    linear_inputs = d + shape.q_size + d + inner  # of q,k,v; of o; of gate,up; of down
+    rotated = 0 if shape.family == "gpt2" else 2 * (shape.q_size + shape.kv_size)
+    mlp = (3 if shape.gated_mlp else 2) * inner
+    low_rank = rank * len(shape.linear_shapes())
+    saved = (linear_inputs + qkv + rotated + shape.q_size + mlp + low_rank) * dtype_bytes
+    return shape.num_layers * (norm_bytes + saved + 4 * shape.num_heads)
+
+
+def plan_training(
+    shape: ModelShape,
+    *,
+    rank: int,
+    most_tokens: int,
+    dtype_bytes: int,
+    cap_bytes: int | None,
+    decode_tokens: int,
+    gpu: bool,
+) -> MemoryPlan:
+    """Predict one training process.
+
+    Args:
+        most_tokens: of one micro-batch.
+        dtype_bytes: 2 for bf16, 4 for fp32.
+        decode_tokens: prompt and answer tokens that validation holds in its KV cache at once.
+    """
+    adapter = 4 * shape.lora_params(rank)  # float32 master weights
+    logits = min(LOGIT_CHUNK_BYTES, 4 * shape.vocab_size * most_tokens)
+    terms = {
+        "weights": shape.num_params() * dtype_bytes,
+        "adapters": adapter,
+        "gradients": adapter,
+        "optimizer": 2 * adapter,  # AdamW's two moments
+        "activations": most_tokens * (activation_bytes_per_token(shape, dtype_bytes, rank)),
+        # The chunk in the model's dtype, in float32, and the products of its backward in between.
+        "logits": logits * (4 + dtype_bytes) // 4 * 2,
+        "kv_cache": 2 * shape.kv_bytes_per_token(dtype_bytes) * decode_tokens,  # grown by copying
+        "reserve": CUDA_CONTEXT_BYTES + 256 * MIB if gpu else 512 * MIB,
+    }
+    return MemoryPlan(terms=terms, cap_bytes=cap_bytes, most_tokens=most_tokens)
+
+
+def longest_fitting(
+    shape: ModelShape, *, rank: int, dtype_bytes: int, cap_bytes: int | None, decode_tokens: int, gpu: bool
+) -> int:
+    """The most tokens of one row that the cap and the model's positions allow, in steps of 64.
+
+    Raises:
+        BudgetError: where not even the shortest row fits.
+    """
+    low, high = 0, max(1, shape.max_positions // LENGTH_STEP)
+    while low < high:
+        middle = (low + high + 1) // 2
+        plan = plan_training(
+            shape,
+            rank=rank,
+            most_tokens=middle * LENGTH_STEP,
+            dtype_bytes=dtype_bytes,
+            cap_bytes=cap_bytes,
+            decode_tokens=decode_tokens,
+            gpu=gpu,
+        )
+        low, high = (middle, high) if plan.fits else (low, middle - 1)
+    if low == 0:
+        needed = plan_training(
+            shape,
+            rank=rank,
+            most_tokens=LENGTH_STEP,
+            dtype_bytes=dtype_bytes,
+            cap_bytes=cap_bytes,
+            decode_tokens=decode_tokens,
+            gpu=gpu,
+        ).total_bytes
+        raise BudgetError(
+            Problem(
+                where="budget.vram_mib",
+                found=f"{(cap_bytes or 0) / MIB:,.0f} MiB; rows of {LENGTH_STEP} tokens need"
+                f" {needed / MIB:,.0f} MiB",
+                remedy="choose a smaller model or allow more memory",
+            )
+        )
+    return low * LENGTH_STEP

@@ -1,0 +1,1 @@
+"""Fine-tuning: packing, loss, jobs, checkpoints and the loop."""

@@ -1,0 +1,80 @@
+"""What is needed to resume a run, written so that a crash leaves the last whole checkpoint in place.
+
+A checkpoint is a folder `step-NNNNNNN` with `tensors.safetensors` and `state.json`. It is written under
+another name, flushed to the disk and then renamed, so every folder of that name is whole. The older one
+goes only after that.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tenbin.runs import storage
+from tenbin.types import JsonValue
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint that was read."""
+
+    tensors: dict[str, Tensor]
+    state: dict[str, Any]
+
+
+def write_checkpoint(
+    folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, JsonValue]
+) -> None:
+    """Write the checkpoint of `step` and remove the ones before it.
+
+    Raises:
+        StorageError: where the disk is full; the last checkpoint stays whole.
+    """
+    final = folder / f"step-{step:07d}"
+    temporary = folder / f".writing-{os.getpid()}"
+    try:
+        with storage(folder):
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            save_file(
+                {name: t.contiguous() for name, t in tensors.items()}, temporary / "tensors.safetensors"
+            )
+            (temporary / "state.json").write_text(json.dumps(state, ensure_ascii=False), encoding="utf-8")
+            for path in temporary.iterdir():
+                _flush(path)
+            shutil.rmtree(final, ignore_errors=True)
+            temporary.rename(final)
+            _flush(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    for old in _whole(folder):
+        if old != final:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def read_checkpoint(folder: Path) -> Checkpoint | None:
+    """The newest whole checkpoint; None where there is none."""
+    whole = _whole(folder)
+    if not whole:
+        return None
+    newest = whole[-1]
+    state = json.loads((newest / "state.json").read_text(encoding="utf-8"))
+    return Checkpoint(load_file(newest / "tensors.safetensors"), state)
+
+
+def _whole(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*"))
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,124 @@
+"""TrainJob: one adapter with its optimizer, schedule and data order; all chance is a function of the seed."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from tenbin.config import TrainingConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepStats:
+    """One optimizer step."""
+
+    step: int
+    """From 1."""
+    epoch: int
+    """From 1."""
+    loss: float
+    """Mean over the step's targets, in nats a token."""
+    learning_rate: float
+    grad_norm: float
+    """Before clipping."""
+    num_tokens: int
+    num_targets: int
+    num_examples: int
+    seconds: float
+
+
+def scheduled_rate(
+    step: int, num_steps: int, peak: float, schedule: Literal["linear", "cosine", "constant"], warmup: float
+) -> float:
+    """Learning rate of step `step` (from 0) of `num_steps`.
+
+    Rises linearly over the first ceil(warmup * num_steps) steps, its first value above 0, then falls to 0
+    just after the last step (linear, cosine) or stays.
+    """
+    num_warmup = math.ceil(warmup * num_steps)
+    if step < num_warmup:
+        return peak * (step + 1) / num_warmup
+    if schedule == "constant":
+        return peak
+    done = (step - num_warmup) / max(1, num_steps - num_warmup)
+    if schedule == "linear":
+        return peak * (1 - done)
+    return peak * (1 + math.cos(math.pi * done)) / 2
+
+
+def data_order(num_examples: int, seed: int, epoch: int) -> list[int]:
+    """Order of the examples in an epoch (from 1). It does not depend on packing, device or other jobs."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    order: list[int] = torch.randperm(num_examples, generator=generator).tolist()
+    return order
+
+
+class TrainJob:
+    """One adapter's whole training state, apart from the weights' place in the model."""
+
+    def __init__(
+        self, name: str, parameters: Mapping[str, Tensor], config: TrainingConfig, *, rate: float, seed: int
+    ) -> None:
+        self.name = name
+        self.parameters = dict(parameters)
+        self.config = config
+        self.rate = rate
+        self.seed = seed
+        self.step = 0
+        self.optimizer = torch.optim.AdamW(
+            list(self.parameters.values()), lr=rate, weight_decay=config.weight_decay, betas=(0.9, 0.999)
+        )
+
+    def num_steps(self, num_examples: int) -> int:
+        """Optimizer steps of the whole training."""
+        return self.config.epochs * self.steps_per_epoch(num_examples)
+
+    def steps_per_epoch(self, num_examples: int) -> int:
+        """The last step of an epoch may have fewer examples; none are left out."""
+        return math.ceil(num_examples / self.config.batch_size)
+
+    def batch(self, num_examples: int, step: int) -> list[int]:
+        """Indices of the examples of a step (from 0)."""
+        epoch, position = divmod(step, self.steps_per_epoch(num_examples))
+        order = data_order(num_examples, self.seed, epoch + 1)
+        return order[position * self.config.batch_size : (position + 1) * self.config.batch_size]
+
+    def apply(self, num_examples: int) -> tuple[float, float]:
+        """Clip this adapter's gradients, step the optimizer and clear the gradients.
+
+        Returns:
+            the learning rate and the norm of the gradients before clipping.
+        """
+        rate = scheduled_rate(
+            self.step, self.num_steps(num_examples), self.rate, self.config.schedule, self.config.warmup
+        )
+        values = list(self.parameters.values())
+        limit = self.config.max_grad_norm
+        norm = torch.nn.utils.clip_grad_norm_(values, limit if limit is not None else math.inf)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        return rate, float(norm)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Parameters and optimizer moments by name, for a checkpoint."""
+        found: dict[str, Tensor] = {}
+        for name, parameter in self.parameters.items():
+            found[f"parameter/{name}"] = parameter.detach()
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                found[f"{key}/{name}"] = value
+        return found
+
+    def restore(self, tensors: Mapping[str, Tensor], step: int) -> None:
+        """Take the state of a checkpoint."""
+        self.step = step
+        moments = sorted({key.split("/", 1)[0] for key in tensors} - {"parameter"})
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(tensors[f"parameter/{name}"])
+                self.optimizer.state[parameter] = {key: tensors[f"{key}/{name}"].clone() for key in moments}
