@@ -1,0 +1,265 @@
+"""Run, StudyFolder: one folder a run is the truth; everything else is derived from these folders.
+
+<study>/
+  study.toml              the resolved study
+  data.json               files, fingerprints, counts, notes, template
+  inspection.json  plan.json  bad_rows.jsonl  report.html
+  runs/<run id>/
+    run.json              RunSpec: what determines the result
+    environment.json      versions, device
+    events.jsonl          one JSON object a line, in order of time
+    predictions/*.jsonl   one EvalRow a line
+    checkpoint/           state to resume; gone when the run is done
+    adapter/              the best epoch's adapter
+    result.json           RunResult; written last, so its presence means done
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from tenbin.errors import DataError, Problem, StorageError
+from tenbin.types import Estimate, EvalResult, EvalRow, JsonValue, MetricSummary
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSpec:
+    """What determines a run's result. Two runs with equal specs are the same run."""
+
+    kind: Literal["train", "eval"]
+    """train: an adapter is fine-tuned and evaluated; eval: a model is evaluated as it is."""
+    model: str
+    """Short name of the model."""
+    source: str
+    model_fingerprint: str
+    task: str
+    learning_rate: float | None = None
+    seed: int | None = None
+    settings: Mapping[str, JsonValue] = field(default_factory=dict)
+    """Everything else: training, LoRA, generation, template, fingerprints of the data."""
+
+    @property
+    def id(self) -> str:
+        """Folder name: readable, and different as soon as anything in the spec differs."""
+        canonical = json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
+        digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
+        if self.kind == "eval":
+            return f"{self.model}-base-{digest}"
+        return f"{self.model}-lr{self.learning_rate:g}-seed{self.seed}-{digest}"
+
+    @property
+    def label(self) -> str:
+        """As in tables: `gemma-3-270m lr=2e-04`; the seed where it is not 0."""
+        if self.kind == "eval":
+            return f"{self.model} (base)"
+        seed = f" seed={self.seed}" if self.seed else ""
+        return f"{self.model} lr={self.learning_rate:g}{seed}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochRecord:
+    """One epoch of a training run."""
+
+    epoch: int
+    """From 1."""
+    step: int
+    """Optimizer steps done at its end."""
+    train_loss: float
+    """Mean over the epoch's target tokens, in nats a token."""
+    validation: EvalResult | None
+    """Without rows; they are in predictions/validation-epoch-NN.jsonl."""
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """What a finished run found."""
+
+    spec: RunSpec
+    epochs: tuple[EpochRecord, ...] = ()
+    best_epoch: int | None = None
+    selected_on: str | None = None
+    """`validation jsquad_f1`: what chose the epoch."""
+    results: Mapping[str, EvalResult] = field(default_factory=dict)
+    """By split, without rows: `test` where there is a test set, else `validation`."""
+    train_s: float = 0.0
+    evaluate_s: float = 0.0
+    train_tokens: int = 0
+    """Tokens that went through the model in training, prompt and target."""
+    train_examples: int = 0
+    """Counted once an epoch."""
+    peak_mib: float | None = None
+    """Of the process: on the GPU where there is one, else resident memory."""
+    device: str = "cpu"
+    dtype: str = "fp32"
+
+
+class Run:
+    """The folder of one run. Writing is atomic; events are appended and flushed line by line."""
+
+    def __init__(self, path: Path, spec: RunSpec) -> None:
+        self.path = path
+        self.spec = spec
+
+    @property
+    def done(self) -> bool:
+        """Whether the run is finished."""
+        return (self.path / "result.json").exists()
+
+    def start(self, environment: Mapping[str, JsonValue]) -> None:
+        """Make the folder and write the spec and the environment."""
+        with storage(self.path):
+            (self.path / "predictions").mkdir(parents=True, exist_ok=True)
+        write_json(self.path / "run.json", asdict(self.spec))
+        write_json(self.path / "environment.json", environment)
+
+    def log(self, event: str, **fields: JsonValue) -> None:
+        """Append one event."""
+        line = json.dumps({"time": round(time.time(), 3), "event": event, **fields}, ensure_ascii=False)
+        with storage(self.path), (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def events(self) -> list[dict[str, Any]]:
+        """All events so far; a last line cut off by a crash is left out."""
+        path = self.path / "events.jsonl"
+        if not path.exists():
+            return []
+        events = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                events.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue  # only a crash in the middle of a write leaves such a line
+        return events
+
+    def write_rows(self, name: str, rows: Sequence[EvalRow]) -> None:
+        """Write predictions/<name>.jsonl."""
+        lines = (json.dumps(asdict(row), ensure_ascii=False) for row in rows)
+        write_text(self.path / "predictions" / f"{name}.jsonl", "".join(line + "\n" for line in lines))
+
+    def read_rows(self, name: str) -> tuple[EvalRow, ...]:
+        """Read predictions/<name>.jsonl; () where there is none."""
+        path = self.path / "predictions" / f"{name}.jsonl"
+        if not path.exists():
+            return ()
+        return tuple(_row(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines())
+
+    def finish(self, result: RunResult) -> None:
+        """Write the result, which marks the run as done, and drop the checkpoint."""
+        write_json(self.path / "result.json", asdict(result))
+        shutil.rmtree(self.path / "checkpoint", ignore_errors=True)
+
+    def result(self) -> RunResult:
+        """The result of a finished run."""
+        return _result(json.loads((self.path / "result.json").read_text(encoding="utf-8")))
+
+
+class StudyFolder:
+    """The folder of one study: its files and its runs."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def run(self, spec: RunSpec) -> Run:
+        """The run of this spec, finished or not yet begun."""
+        return Run(self.path / "runs" / spec.id, spec)
+
+    def runs(self) -> list[Run]:
+        """All runs whose folder is there, by name."""
+        found = []
+        for path in sorted((self.path / "runs").glob("*/run.json")):
+            found.append(Run(path.parent, RunSpec(**json.loads(path.read_text(encoding="utf-8")))))
+        return found
+
+    def write(self, name: str, value: object) -> None:
+        """Write a JSON file of the study."""
+        write_json(self.path / name, value)
+
+    def read(self, name: str) -> Any:  # noqa: ANN401  (JSON)
+        """Read a JSON file of the study; None where there is none.
+
+        Raises:
+            DataError: where the file is not JSON.
+        """
+        path = self.path / name
+        if not path.exists():
+            return None
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise DataError(
+                Problem(where=f"{path}:{error.lineno}", found=f"not JSON: {error.msg}", remedy="delete it")
+            ) from None
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write JSON (keys in order, UTF-8, no NaN) atomically."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file so that a crash leaves either the old or the new one, whole.
+
+    Raises:
+        StorageError: where the disk is full or the folder cannot be written.
+    """
+    with storage(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            with temporary.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def storage(path: Path) -> Iterator[None]:
+    """Turn the errors of a full disk or a folder without permission into a StorageError."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise StorageError(
+            Problem(
+                where=str(path),
+                found=error.strerror or str(error),
+                remedy="free some space and run the same command again; the last checkpoint is whole"
+                if full
+                else "name a folder that can be written",
+            )
+        ) from error
+
+
+def _row(raw: dict[str, Any]) -> EvalRow:
+    return EvalRow(**{**raw, "references": tuple(raw["references"])})
+
+
+def evaluation_from_json(raw: dict[str, Any]) -> EvalResult:
+    """An EvalResult as `asdict` wrote it."""
+    metrics = tuple(
+        MetricSummary(**{**m, "estimate": Estimate(*m["estimate"]) if m["estimate"] else None})
+        for m in raw["metrics"]
+    )
+    return EvalResult(**{**raw, "metrics": metrics, "rows": tuple(_row(r) for r in raw["rows"])})
+
+
+def _result(raw: dict[str, Any]) -> RunResult:
+    epochs = tuple(
+        EpochRecord(**{**e, "validation": evaluation_from_json(e["validation"]) if e["validation"] else None})
+        for e in raw["epochs"]
+    )
+    results = {split: evaluation_from_json(value) for split, value in raw["results"].items()}
+    return RunResult(**{**raw, "spec": RunSpec(**raw["spec"]), "epochs": epochs, "results": results})

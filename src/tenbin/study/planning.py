@@ -1,0 +1,176 @@
+"""Plan: each model's lengths in tokens, what fits, and what is cut or left out. Loads no weights."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tenbin.config import StudyConfig
+from tenbin.errors import DataError, Problem
+from tenbin.memory import (
+    CPU_MICRO_BATCH,
+    GPU_MICRO_BATCH,
+    MemoryPlan,
+    longest_fitting,
+    plan_training,
+)
+from tenbin.models.encode import Encoded, Encoder
+from tenbin.models.shape import ModelShape
+from tenbin.tasks.base import Task
+from tenbin.types import Example, JsonValue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """The examples of one split as one model will see them."""
+
+    examples: tuple[Example, ...]
+    left_out: tuple[str, ...] = ()
+    """Ids."""
+    cut: dict[str, int] = field(default_factory=dict)
+    """Id -> characters cut from the end of the longest input."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelPlan:
+    """What one model of the study will do."""
+
+    model: str
+    memory: MemoryPlan
+    limit_tokens: int
+    """Longest training example that the cap and the model's positions allow."""
+    max_length: int
+    """Longest training example, prompt and target, that will be used."""
+    max_input_tokens: int
+    """Longest prompt in evaluation."""
+    num_train_tokens: int
+    """Of one epoch."""
+    train: Fitted
+    evaluation: dict[str, Fitted]
+    encoded: tuple[Encoded, ...] = field(repr=False)
+    """The training examples, as token ids."""
+    flops: float = 0.0
+    """Floating-point operations of one training run, all epochs."""
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """For plan.json and the report."""
+        return {
+            "model": self.model,
+            "fits": self.memory.fits,
+            "terms": dict(self.memory.terms),
+            "total_bytes": self.memory.total_bytes,
+            "cap_bytes": self.memory.cap_bytes,
+            "most_tokens": self.memory.most_tokens,
+            "limit_tokens": self.limit_tokens,
+            "max_length": self.max_length,
+            "max_input_tokens": self.max_input_tokens,
+            "num_train_tokens": self.num_train_tokens,
+            "flops_per_run": self.flops,
+            "left_out": {"train": list(self.train.left_out)}
+            | {split: list(f.left_out) for split, f in self.evaluation.items()},
+            "cut": {"train": self.train.cut} | {split: f.cut for split, f in self.evaluation.items()},
+        }
+
+
+def plan_model(
+    config: StudyConfig,
+    label: str,
+    shape: ModelShape,
+    encoder: Encoder,
+    task: Task,
+    training: Sequence[Example],
+    evaluation: dict[str, Sequence[Example]],
+    *,
+    cap_bytes: int | None,
+    dtype_bytes: int,
+    gpu: bool,
+) -> ModelPlan:
+    """Plan one model.
+
+    Raises:
+        BudgetError: where the model does not fit the cap at any length.
+        DataError: with every example that is too long, where `data.too_long` is "error".
+    """
+    decode_tokens = config.generation.batch_tokens + (
+        config.generation.batch_size * task.generation.max_new_tokens
+    )
+    common: dict[str, Any] = {
+        "rank": config.lora.rank,
+        "dtype_bytes": dtype_bytes,
+        "cap_bytes": cap_bytes,
+        "decode_tokens": decode_tokens,
+        "gpu": gpu,
+    }
+    limit = longest_fitting(shape, **common)
+    wanted = config.training.max_length
+    most = limit if wanted == "fit" else min(wanted, limit)
+    room = shape.max_positions - task.generation.max_new_tokens
+    most_input = min(room, config.generation.max_input_tokens or room)
+
+    problems: list[Problem] = []
+    train = _fit(config, encoder, task, training, most, target=True, problems=problems)
+    fitted = {
+        split: _fit(config, encoder, task, examples, most_input, target=False, problems=problems)
+        for split, examples in evaluation.items()
+    }
+    if problems:
+        raise DataError(problems)
+    encoded = tuple(encoder.example(task, example) for example in train.examples)
+    longest = max((len(e) for e in encoded), default=0)
+    micro = config.training.micro_batch_tokens or min(limit, GPU_MICRO_BATCH if gpu else CPU_MICRO_BATCH)
+    num_tokens = sum(len(e) for e in encoded)
+    num_targets = sum(len(e.target_ids) for e in encoded)
+    mean_context = sum(len(e) * (len(e) + 1) / 2 for e in encoded) / max(1, num_tokens)
+    per_token = shape.flops_per_token(
+        mean_context, head_share=num_targets / max(1, num_tokens), training=True
+    )
+    return ModelPlan(
+        model=label,
+        memory=plan_training(shape, most_tokens=max(micro, longest), **common),
+        limit_tokens=limit,
+        max_length=most,
+        max_input_tokens=most_input,
+        num_train_tokens=num_tokens,
+        train=train,
+        evaluation=fitted,
+        encoded=encoded,
+        flops=per_token * num_tokens * config.training.epochs,
+    )
+
+
+def _fit(
+    config: StudyConfig,
+    encoder: Encoder,
+    task: Task,
+    examples: Sequence[Example],
+    most: int,
+    *,
+    target: bool,
+    problems: list[Problem],
+) -> Fitted:
+    """Apply `data.too_long` to the examples with more than `most` tokens."""
+    kept: list[Example] = []
+    left_out: list[str] = []
+    cut: dict[str, int] = {}
+    for example in examples:
+        length = (
+            len(encoder.example(task, example)) if target else len(encoder.prompt(task.prompt(example))[0])
+        )
+        if length <= most:
+            kept.append(example)
+        elif config.data.too_long == "cut":
+            shorter, cut[example.id] = encoder.fit(task, example, most, target=target)
+            kept.append(shorter)
+        elif config.data.too_long == "leave_out":
+            left_out.append(example.id)
+            if not target:
+                kept.append(example)  # an evaluation keeps its rows: the answer will be an error, and counted
+        else:
+            problems.append(
+                Problem(
+                    where=example.source or example.id,
+                    found=f"{length} tokens, more than the {most} that are allowed",
+                    remedy="shorten it, allow more (training.max_length, generation.max_input_tokens,"
+                    ' budget), or set data.too_long to "cut" or "leave_out"',
+                )
+            )
+    return Fitted(examples=tuple(kept), left_out=tuple(left_out), cut=cut)

@@ -1,0 +1,128 @@
+"""Prepared: a study whose data are read and whose task is known; nothing of torch, no model yet."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tenbin.config import StudyConfig, read_study, study_folder
+from tenbin.data.dataset import Dataset
+from tenbin.data.load import load_dataset
+from tenbin.data.splits import Splits
+from tenbin.errors import DataError, Problem
+from tenbin.evaluate import evaluate_baseline
+from tenbin.runs import StudyFolder, write_text
+from tenbin.tasks.base import Task
+from tenbin.tasks.registry import TASKS, input_fields, make_task
+from tenbin.types import Example, JsonValue, SplitName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A study ready to be planned."""
+
+    config: StudyConfig
+    study_file: Path
+    folder: StudyFolder
+    splits: Splits
+    task: Task
+
+    @property
+    def report_on(self) -> SplitName:
+        """The set whose figures are reported: test, where there is one."""
+        return "test" if self.splits.test is not None else "validation"
+
+    @property
+    def same_set(self) -> bool:
+        """Whether one set both chooses the epoch and reports: such figures are optimistic."""
+        return self.splits.test is None
+
+    def rendered(self, example: Example) -> tuple[str, str]:
+        """Prompt and target of an example."""
+        return self.task.template.prompt(example.inputs), self.task.target(example)
+
+    def datasets(self) -> dict[SplitName, Dataset]:
+        """The sets there are."""
+        found: dict[SplitName, Dataset] = {"train": self.splits.train}
+        if self.splits.validation is not None:
+            found["validation"] = self.splits.validation
+        if self.splits.test is not None:
+            found["test"] = self.splits.test
+        return found
+
+    def dataset(self, split: SplitName) -> Dataset:
+        """One set; it must be there."""
+        return self.datasets()[split]
+
+
+def prepare(study_file: Path, overrides: dict[str, object] | None = None) -> Prepared:
+    """Read the study file and all its data.
+
+    Raises:
+        ConfigError: the study file is not right.
+        DataError: rows are not right, or there is nothing to evaluate on.
+    """
+    config = read_study(study_file, overrides)
+    fields = input_fields(config, study_file.name)
+    splits = load_dataset(
+        config.data,
+        base=study_file.parent,
+        input_fields=fields,
+        target_field=TASKS[config.task].target,
+        group_field="passage" if config.task == "reading" else None,
+    )
+    if splits.validation is None and splits.test is None:
+        raise DataError(
+            Problem(
+                where=f"{study_file.name}: data",
+                found="there is no validation and no test set",
+                remedy="name files for them or set data.split",
+            )
+        )
+    task = make_task(config, splits.categories)
+    return Prepared(
+        config=config,
+        study_file=study_file,
+        folder=StudyFolder(study_folder(config, study_file)),
+        splits=splits,
+        task=task,
+    )
+
+
+def write_prepared(prepared: Prepared) -> None:
+    """Write study.toml and data.json: what the report needs to know beside the runs."""
+    config, folder = prepared.config, prepared.folder
+    write_text(folder.path / "study.toml", config.to_toml())
+    reported = prepared.dataset(prepared.report_on)
+    baselines: list[JsonValue] = []
+    for baseline in prepared.task.baselines:
+        result = evaluate_baseline(
+            prepared.task,
+            baseline,
+            prepared.splits.train.examples,
+            reported.examples,
+            split=prepared.report_on,
+            dataset=reported.fingerprint,
+            level=config.evaluation.level,
+        )
+        raw = asdict(result)
+        raw["rows"] = []
+        baselines.append({"name": baseline.name, "result": raw})
+    folder.write(
+        "data.json",
+        {
+            "task": prepared.task.name,
+            "template": prepared.task.template.text,
+            "categories": list(prepared.task.categories),
+            "headline": prepared.task.metrics[0].id,
+            "splits": {
+                split: {
+                    "name": dataset.name,
+                    "num_examples": len(dataset.examples),
+                    "fingerprint": dataset.fingerprint,
+                }
+                for split, dataset in prepared.datasets().items()
+            },
+            "notes": list(prepared.splits.notes),
+            "baselines": {prepared.report_on: baselines},
+            "same_set": prepared.same_set,
+        },
+    )

@@ -1,0 +1,141 @@
+"""The terminal: progress bars with the time left, and tables of plans, inspections and results."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from tenbin.data.inspection import Inspection
+from tenbin.memory import MIB
+from tenbin.study.screen import Bar
+
+
+class TerminalScreen:
+    """Shows a study on a terminal; plain lines where the output is no terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def say(self, text: str) -> None:
+        """One line of news."""
+        self.console.print(f"  {text}", markup=False, highlight=False)
+
+    def stage(self, title: str) -> None:
+        """A new part of the work begins."""
+        self.console.print(f"[bold cyan]{_plain(title)}[/]", highlight=False)
+
+    @contextmanager
+    def bar(self, label: str, total: int, unit: str) -> Iterator[Bar]:
+        """A bar with the finished count, the elapsed time and an estimate of the time left."""
+        columns = (
+            TextColumn("  {task.description}", markup=False),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn(f"{unit}s", markup=False),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+        )
+        with Progress(*columns, console=self.console, speed_estimate_period=600) as progress:
+            task = progress.add_task(label, total=total, note="")
+            yield _TerminalBar(progress, task)
+
+
+class _TerminalBar:
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self.progress = progress
+        self.task = task
+
+    def update(self, done: int, note: str = "") -> None:
+        self.progress.update(self.task, completed=done, note=note)
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+def plan_table(plan: Mapping[str, Any]) -> Table:
+    """The memory plan of every model, by cause, in MiB."""
+    table = Table(title="Memory by cause (MiB), lengths in tokens", title_justify="left")
+    table.add_column("", no_wrap=True)
+    models = plan["models"]
+    for model in models:
+        table.add_column(model["model"], justify="right")
+    for cause in models[0]["terms"]:
+        table.add_row(cause.replace("_", " "), *(f"{m['terms'][cause] / MIB:,.0f}" for m in models))
+    table.add_section()
+    rows: dict[str, Callable[[Mapping[str, Any]], str]] = {
+        "held at once": lambda m: f"{m['total_bytes'] / MIB:,.0f}",
+        "cap": lambda m: "none (CPU)" if m["cap_bytes"] is None else f"{m['cap_bytes'] / MIB:,.0f}",
+        "tokens a micro-batch": lambda m: f"{m['most_tokens']:,}",
+        "longest that fits": lambda m: f"{m['limit_tokens']:,}",
+        "longest used": lambda m: f"{m['max_length']:,}",
+        "longest prompt": lambda m: f"{m['max_input_tokens']:,}",
+        "tokens an epoch": lambda m: f"{m['num_train_tokens']:,}",
+        "left out": lambda m: _counts(m["left_out"]),
+        "cut": lambda m: _counts(m["cut"]),
+    }
+    for name, value in rows.items():
+        table.add_row(name, *(value(m) for m in models))
+    return table
+
+
+def _counts(by_split: Mapping[str, Any]) -> str:
+    return ", ".join(f"{split} {len(ids)}" for split, ids in by_split.items() if ids) or "none"
+
+
+def inspection_tables(inspection: Inspection) -> list[Table]:
+    """Lengths (the paper's Table 4), and what each maximum length would cut."""
+    lengths = Table(title="Lengths", title_justify="left")
+    for column in ("set", "field", "in", "rows", "mean", "median", "max"):
+        lengths.add_column(column, justify="left" if column in ("set", "field", "in") else "right")
+    for row in inspection.lengths:
+        figures = (f"{row.num:,}", f"{row.mean:,.1f}", f"{row.median:,.0f}", f"{row.max:,}")
+        lengths.add_row(row.split, row.field, row.unit, *figures)
+    tables = [lengths]
+    if inspection.categories:
+        balance = Table("set", "category", "rows", "share", title="Categories", title_justify="left")
+        for split, counts in inspection.categories.items():
+            for category, count in counts.items():
+                share = f"{100 * count / sum(counts.values()):.1f} %"
+                balance.add_row(split, category, f"{count:,}", share)
+        tables.append(balance)
+    if inspection.cuts:
+        cuts = Table(title="Rows longer than a length, and rows left without an answer", title_justify="left")
+        for column in ("set", "model", "tokens", "rows", "answers"):
+            cuts.add_column(column, justify="left" if column in ("set", "model") else "right")
+        for cut in inspection.cuts:
+            shares = (f"{100 * cut.rows:.1f} %", f"{100 * cut.answers:.1f} %")
+            cuts.add_row(cut.split, cut.model, f"{cut.max_length:,}", *shares)
+        tables.append(cuts)
+    return tables
+
+
+def inspection_lines(inspection: Inspection) -> list[str]:
+    """Tokens per character, leaks, findings and notes, a line each."""
+    lines = [
+        f"{model}: {value:.3f} tokens per character"
+        for model, value in inspection.tokens_per_character.items()
+    ]
+    for leak in inspection.leaks:
+        places = ", ".join(f"{first} = {second}" for first, second in leak.places)
+        lines.append(
+            f"leak ({leak.kind}): {leak.num_examples:,} rows of {leak.second} are in {leak.first}: {places}"
+        )
+    for finding in inspection.findings:
+        where = f"{finding.split}: " if finding.split else ""
+        places = f" ({', '.join(finding.places)})" if finding.places else ""
+        lines.append(f"{where}{finding.kind}: {finding.text}{places}")
+    return lines + [f"note: {note}" for note in inspection.notes]
