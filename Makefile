@@ -24,7 +24,7 @@ check: .venv/installed-dev
 
 # The real model of the demo and of the tests marked `model`, into the user's cache.
 model: .venv/installed-train
-	$(BIN)/python -m tenbin.models.fetch
+	$(BIN)/tenbin demo --fetch-only --yes
 
 format: .venv/installed-dev
 	$(BIN)/ruff check --fix

@@ -81,11 +81,12 @@ def report(
         Literal["full", "paper"], typer.Option(help="The whole report, or the paper's tables only.")
     ] = "full",
     language: Annotated[Literal["en", "ja"], typer.Option(help="Of the report.")] = "en",
+    workbook: Annotated[Path | None, typer.Option("--xlsx", help="Also write the tables as XLSX.")] = None,
 ) -> None:
     """Write report.html again from the runs in a study folder."""
     from tenbin.commands import report_study
 
-    report_study(folder, layout, language, console=_console())
+    report_study(folder, layout, language, workbook=workbook, console=_console())
 
 
 @app.command()
@@ -93,11 +94,15 @@ def demo(
     folder: Annotated[Path, typer.Option(help="Where the demo works.")] = Path("tenbin-demo"),
     model: Annotated[str | None, typer.Option(help="Another model: hub name, folder or .gguf file.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Accept the model's licence without asking.")] = False,
+    fetch_only: Annotated[bool, typer.Option("--fetch-only", help="Only get the model ready.")] = False,
 ) -> None:
     """The main job on sample data and a small real model, on a CPU, in a few minutes."""
-    from tenbin.demo import run_demo
+    from tenbin.demo import prepare_model, run_demo
 
-    run_demo(folder, model, accept=yes, console=_console())
+    if fetch_only:
+        prepare_model(accept=yes, console=_console())
+    else:
+        run_demo(folder, model, accept=yes, console=_console())
 
 
 @metrics_app.command("list")

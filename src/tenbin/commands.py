@@ -7,7 +7,7 @@ from typing import Any, Literal
 from rich.console import Console
 
 from tenbin.errors import MissingExtra, Problem
-from tenbin.report import paper_tables, read_advice, write_report
+from tenbin.report import build_report, paper_tables, recommendation_text, write_report, write_workbook
 from tenbin.runs import StudyFolder, write_json
 from tenbin.terminal import TerminalScreen, inspection_lines, inspection_tables, plan_table
 
@@ -43,10 +43,8 @@ def run_study(study: Path, overrides: Mapping[str, Any], *, offline: bool, conso
 
 def print_outcome(folder: Path, console: Console) -> None:
     """The recommendation and where the report is."""
-    advice = read_advice(StudyFolder(folder))
     console.print()
-    for sentence in (advice.headline, *advice.sentences):
-        console.print(sentence, markup=False, highlight=False)
+    console.print(recommendation_text(StudyFolder(folder)), markup=False, highlight=False)
     console.print(f"\nReport: {folder / 'report.html'}", markup=False, highlight=False)
 
 
@@ -84,7 +82,12 @@ def inspect_study(
 
 
 def report_study(
-    folder: Path, layout: Literal["full", "paper"], language: Literal["en", "ja"], *, console: Console
+    folder: Path,
+    layout: Literal["full", "paper"],
+    language: Literal["en", "ja"],
+    *,
+    workbook: Path | None,
+    console: Console,
 ) -> None:
     """`tenbin report`."""
     study = StudyFolder(folder)
@@ -93,6 +96,9 @@ def report_study(
             print(table.to_markdown())
         return
     console.print(f"wrote {write_report(study, language=language)}", markup=False, highlight=False)
+    if workbook is not None:
+        write_workbook(build_report(study, language=language), workbook)
+        console.print(f"wrote {workbook}", markup=False, highlight=False)
 
 
 def show_metrics(console: Console) -> None:

@@ -20,7 +20,7 @@ STUDY = {
         "train": "reviews.jsonl",
         "split": {"validation": 0.15, "test": 0.25, "seed": 0},
     },
-    "training": {"learning_rates": [1e-3, 2e-4], "epochs": 2, "batch_size": 8},
+    "training": {"learning_rates": [5e-4, 2e-4], "epochs": 3, "batch_size": 8},
 }
 
 
@@ -40,9 +40,26 @@ def run_demo(folder: Path, model: str | None, *, accept: bool, console: Console)
     folder.mkdir(parents=True, exist_ok=True)
     with as_file(reviews) as path:
         shutil.copyfile(path, folder / "reviews.jsonl")
-    study = {**STUDY, "model": [{"source": source if model else str(Path(source).absolute())}]}
+    path = Path(source).expanduser()
+    entry = {"source": str(path.absolute()) if path.exists() else source}
+    study = {**STUDY, "model": [entry if model else {**entry, "name": "gemma-3-270m"}]}
     write_text(folder / "study.toml", tomli_w.dumps(study))
     return run_study(folder / "study.toml", {}, offline=model is None, console=console)
+
+
+def prepare_model(*, accept: bool, console: Console) -> Path:
+    """Fetch and convert the demo's model: the folder of the converted one."""
+    need_training()
+    from tenbin.models.loading import resolve_source
+
+    source = resolve_source(
+        str(_demo_model(accept, console)),
+        cache_dir=user_cache_path("tenbin"),
+        offline=True,
+        progress=lambda line: console.print(f"  {line}", markup=False, highlight=False),
+    )
+    console.print(f"ready: {source.folder}", markup=False, highlight=False)
+    return source.folder
 
 
 def _demo_model(accept: bool, console: Console) -> Path:

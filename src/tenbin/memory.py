@@ -12,8 +12,8 @@ from tenbin.errors import BudgetError, Problem
 from tenbin.models.shape import ModelShape
 
 MIB = 2**20
-CUDA_CONTEXT_BYTES = 620 * MIB
-"""What the driver shows for a process that has made a CUDA context and called cuBLAS once."""
+CUDA_CONTEXT_BYTES = 770 * MIB
+"""What the driver shows beyond the allocator's own: the CUDA context with cuBLAS (H200, CUDA 13: 769 MiB)."""
 LOGIT_CHUNK_BYTES = 256 * MIB
 """As `train.loss.CHUNK_BYTES`; a test holds the two together."""
 LENGTH_STEP = 64
@@ -50,21 +50,21 @@ class MemoryPlan:
 def activation_bytes_per_token(shape: ModelShape, dtype_bytes: int, rank: int) -> int:
     """Bytes saved for the backward pass by one token in all blocks.
 
-    A block saves, per token: the inputs of its norms and their float32 copies (an RMSNorm in float32
-    keeps the upcast input and the normalized output), the inputs of its groups of linear maps, queries,
-    keys and values before and after the rotation, the attention's output and its log-sum-exp, the
-    gate, up and activated products, and each LoRA's rank-wide product.
+    A block saves, per token: the input of each norm (in float32 for RMSNorm), the inputs of its groups of
+    linear maps, queries, keys and values as attention takes them, attention's output (again: the linear map
+    after it takes a copy in another layout) and log-sum-exp, the gate, up and activated products, and each
+    LoRA's rank-wide product. The rotation and the norms' frozen weights save nothing.
     """
     d, inner = shape.hidden_size, shape.intermediate_size
     qkv = shape.q_size + 2 * shape.kv_size
     norms = 4 if shape.family == "gemma3" else 2
-    norm_bytes = norms * d * (2 * 4 + dtype_bytes)
+    normed = norms * d + (shape.q_size + shape.kv_size if shape.qk_norm else 0)
     linear_inputs = d + shape.q_size + d + inner  # of q,k,v; of o; of gate,up; of down
-    rotated = 0 if shape.family == "gpt2" else 2 * (shape.q_size + shape.kv_size)
-    mlp = (3 if shape.gated_mlp else 2) * inner
+    mlp = (3 if shape.gated_mlp else 4) * inner  # GPT-2's gelu is a formula: four products are kept
     low_rank = rank * len(shape.linear_shapes())
-    saved = (linear_inputs + qkv + rotated + shape.q_size + mlp + low_rank) * dtype_bytes
-    return shape.num_layers * (norm_bytes + saved + 4 * shape.num_heads)
+    saved = (linear_inputs + qkv + shape.q_size + mlp + low_rank) * dtype_bytes
+    norm_bytes = dtype_bytes if shape.family == "gpt2" else 4  # RMSNorm computes in float32
+    return shape.num_layers * (norm_bytes * normed + saved + 4 * shape.num_heads)
 
 
 def plan_training(
@@ -95,7 +95,7 @@ def plan_training(
         # The chunk in the model's dtype, in float32, and the products of its backward in between.
         "logits": logits * (4 + dtype_bytes) // 4 * 2,
         "kv_cache": 2 * shape.kv_bytes_per_token(dtype_bytes) * decode_tokens,  # grown by copying
-        "reserve": CUDA_CONTEXT_BYTES + 256 * MIB if gpu else 512 * MIB,
+        "reserve": CUDA_CONTEXT_BYTES + 448 * MIB if gpu else 512 * MIB,
     }
     return MemoryPlan(terms=terms, cap_bytes=cap_bytes, most_tokens=most_tokens)
 

@@ -123,7 +123,7 @@ class Run:
 
     def log(self, event: str, **fields: JsonValue) -> None:
         """Append one event."""
-        line = json.dumps({"time": round(time.time(), 3), "event": event, **fields}, ensure_ascii=False)
+        line = json.dumps({"time": round(time.time(), 3), "event": event, **fields})
         with storage(self.path), (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
@@ -133,7 +133,7 @@ class Run:
         if not path.exists():
             return []
         events = []
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8").split("\n"):
             try:
                 events.append(json.loads(line))
             except json.JSONDecodeError:
@@ -142,7 +142,8 @@ class Run:
 
     def write_rows(self, name: str, rows: Sequence[EvalRow]) -> None:
         """Write predictions/<name>.jsonl."""
-        lines = (json.dumps(asdict(row), ensure_ascii=False) for row in rows)
+        # ASCII: a model may say lone surrogates and every kind of line separator.
+        lines = (json.dumps(asdict(row)) for row in rows)
         write_text(self.path / "predictions" / f"{name}.jsonl", "".join(line + "\n" for line in lines))
 
     def read_rows(self, name: str) -> tuple[EvalRow, ...]:
@@ -150,7 +151,8 @@ class Run:
         path = self.path / "predictions" / f"{name}.jsonl"
         if not path.exists():
             return ()
-        return tuple(_row(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines())
+        lines = path.read_text(encoding="utf-8").split("\n")
+        return tuple(_row(json.loads(line)) for line in lines if line)
 
     def finish(self, result: RunResult) -> None:
         """Write the result, which marks the run as done, and drop the checkpoint."""
@@ -201,8 +203,8 @@ class StudyFolder:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write JSON (keys in order, UTF-8, no NaN) atomically."""
-    write_text(path, json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
+    """Write JSON (no NaN; ASCII, as texts may hold lone surrogates) atomically."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:

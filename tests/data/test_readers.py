@@ -184,13 +184,14 @@ def test_workbook_merged_cells_all_have_the_value(tmp_path: Path) -> None:
 
 def test_workbook_formula_without_a_value_is_an_error_of_its_row(tmp_path: Path) -> None:
     path = tmp_path / "a.xlsx"
-    workbook(path, [["text", "category"], ["=A1&B1", "c"], ["文", "c"]])
+    workbook(path, [["text", "category"], ["=A1&B1", "c"], ["文", "c"], ["=A1", "=B1"]])
     result = read(path, columns={})
-    (problem,) = result.row_errors
-    assert problem.where == "a.xlsx[評価]!A2"
-    assert "formula" in problem.found
+    assert [problem.where for problem in result.row_errors] == [
+        f"a.xlsx[評価]!{at}" for at in ("A2", "A4", "B4")
+    ]
+    assert "formula" in result.row_errors[0].found
     assert [example.inputs["text"] for example in result.examples] == ["文"]
-    assert result.num_bad_rows == 1
+    assert result.num_bad_rows == 2
 
 
 def test_workbook_headerless_by_position(tmp_path: Path) -> None:

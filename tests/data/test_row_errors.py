@@ -148,6 +148,11 @@ def test_lines_that_are_too_long(tmp_path: Path) -> None:
     assert [example.source for example in result.examples] == ["a.csv:3"]
 
 
+def test_a_table_of_one_line_that_is_too_long(tmp_path: Path) -> None:
+    first, second = read(write(tmp_path / "a.csv", b"a" * (MAX_LINE_BYTES * 2))).file_errors
+    assert (first.where, second.found) == ("a.csv:1", "the file has no rows")
+
+
 def test_ten_thousand_columns(tmp_path: Path) -> None:
     header = ",".join(f"c{i}" for i in range(10_000))
     (first, second) = read(write(tmp_path / "a.csv", f"{header}\n{',' * 9_999}x\n")).errors
@@ -247,3 +252,16 @@ def test_ids_can_be_numbered_instead(tmp_path: Path) -> None:
 def test_an_empty_folder(tmp_path: Path) -> None:
     (problem,) = read(tmp_path).errors
     assert problem.found == "the folder has no .txt file"
+
+
+def test_a_group_column_that_no_json_row_has_is_one_error(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", '{"text": "あ", "category": "c", "hotel": "h"}\n' * 3)
+    (problem,) = read(path, split={"group_by": "hotle"}).errors
+    assert problem.found.startswith("there is no column 'hotle'")
+    assert problem.remedy == "did you mean 'hotel'? name the column in the study: data.split.group_by"
+
+
+def test_a_row_without_its_group_is_an_error(tmp_path: Path) -> None:
+    rows = '{"text": "あ", "category": "c"}\n{"text": "い", "category": "c", "hotel": "h"}\n'
+    (problem,) = read(write(tmp_path / "a.jsonl", rows), split={"group_by": "hotel"}).errors
+    assert (problem.where, problem.field) == ("a.jsonl:1", "group")

@@ -11,8 +11,8 @@ VOID = {"meta", "img", "br", "hr", "link", "input"}
 TAGS = set(
     re.findall(
         r"\w+",
-        """html head meta title style body header main section nav div p h1 h2 h3 h4 a ul ol li details summary
-        pre span bdi table caption thead tbody tr th td strong figure figcaption article
+        """html head meta title style body header main section nav div p h1 h2 h3 h4 a ul ol li details
+        summary pre span bdi table caption thead tbody tr th td strong figure figcaption article
         svg g path rect line circle text tspan defs clippath""",
     )
 )

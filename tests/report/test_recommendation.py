@@ -24,7 +24,7 @@ def test_the_clear_winner_is_chosen(tmp_path):
     assert report.recommendation.verdict == "choose"
     assert report.recommendation.chosen.name == "kasuga-13b lr=2e-4"
     assert text.startswith("Choose kasuga-13b lr=2e-4. On the test set it scores Accuracy ")
-    assert "clearly better than all 3 other systems" in text
+    assert "clearly better than all 3 other systems weighed; the closest is tanuki-1.8b lr=2e-4" in text
     assert "clearly better than its own base model" in text
 
 

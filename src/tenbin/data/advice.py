@@ -56,7 +56,7 @@ def names_of(values: Mapping[str, object]) -> str:
 
 
 def label_notes(name: str, values: Mapping[str, int], labels: Mapping[str, str] | None) -> list[str]:
-    """What `data.labels` did with a file whose rows have these values: who was left out, what was never met."""
+    """What `data.labels` did with a file whose rows have these values: left out, and never met."""
     if labels is None or not values:
         return []
     notes = []

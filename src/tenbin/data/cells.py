@@ -83,6 +83,15 @@ def reference_texts(value: object) -> list[str]:
     return [cell_text(value)]
 
 
+def storable(text: str) -> bool:
+    """Whether a text has neither NUL nor half a surrogate pair. Encoding is the quickest way to find out."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
+
+
 def bad_character(text: str) -> str | None:
     """What is wrong with a text that cannot be stored or tokenized; None if nothing is.
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 
 from tenbin.data.advice import MAX_NAMED, label_notes, names_of, no_column, not_in_passage, short
-from tenbin.data.cells import bad_character, cell_text, reference_texts
+from tenbin.data.cells import bad_character, cell_text, reference_texts, storable
 from tenbin.data.fields import Fields
 from tenbin.data.files import MIB, Rows, Source
 from tenbin.errors import DataError, Problem
@@ -27,10 +27,10 @@ class ExampleMaker:
         fields: Fields,
         labels: Mapping[str, str] | None,
         categories: Sequence[str] | None,
+        group_required: bool,
     ) -> None:
         self._source, self._rows, self._fields = source, rows, fields
-        is_category = fields.target == CATEGORY
-        self._is_category = is_category
+        self._is_category = is_category = fields.target == CATEGORY
         self._labels = labels if is_category else None
         self._categories = frozenset(categories) if categories is not None and is_category else None
         self.examples: list[Example] = []
@@ -50,21 +50,22 @@ class ExampleMaker:
         self._input_names = frozenset(name for name, _, _ in fields.inputs)
         self._group_column = fields.group_column or rows.group_column
         self._grouped = self._group_column is not None or fields.group_field is not None
+        self._group_required = group_required
         self._has_id = False
 
-    def read(self, group_required: bool) -> None:
+    def read(self) -> None:
         """Read to the end of the file, or to where it breaks."""
         collecting = gc.isenabled()
         gc.disable()  # rows hold no cycles, and looking for some in 150,000 takes a tenth of the time
         try:
-            self._read(group_required)
+            self._read()
         finally:
             if collecting:
                 gc.enable()
 
-    def _read(self, group_required: bool) -> None:
+    def _read(self) -> None:
         with closing(self._rows.records) as records:
-            self._check_columns(group_required)
+            self._check_columns()
             if self.file_errors:
                 return
             budget = self._source.max_bytes
@@ -95,14 +96,14 @@ class ExampleMaker:
             self._fields.id_column in values or self._fields.id_column != "id"
         )
 
-    def _check_columns(self, group_required: bool) -> None:
+    def _check_columns(self) -> None:
         """Report columns that the header lacks or has twice."""
         fields = self._fields
         if self.columns is None:
             return
         counts = Counter(self.columns)
         required = dict(fields.required)
-        if fields.group_column and group_required:
+        if fields.group_column and self._group_required:
             required[fields.group_column] = "group"
         if fields.id_column and fields.id_column != "id":
             required[fields.id_column] = "id"
@@ -143,9 +144,16 @@ class ExampleMaker:
         example_id = self._id(number, values, problems)
         group = self._group(number, values, inputs, problems) if self._grouped else None
         if references is not None:
-            self._check_characters(number, inputs, references, example_id, group, problems)
-            if self._rows.extractive and not problems:
-                problems += self._not_in_passage(number, inputs, references)
+            if not storable("".join((*inputs.values(), *references, example_id, group or ""))):
+                texts = [*inputs.items(), *((fields.target, text) for text in references)]
+                texts += [("id", example_id), ("group", group or "")]
+                problems += self._bad_characters(number, texts)
+            if self._rows.extractive and not problems and (passage := inputs.get("passage")) is not None:
+                problems += [
+                    self._problem(number, None, fields.target, *not_in_passage(answer, passage))
+                    for answer in references
+                    if answer not in passage
+                ]
         if problems or references is None:
             self.row_errors += problems
             self.num_bad_rows += 1
@@ -162,6 +170,12 @@ class ExampleMaker:
     def _problem(self, number: int, column: str | None, name: str, found: str, remedy: str) -> Problem:
         return Problem(where=self._rows.place(number, column), field=name, found=found, remedy=remedy)
 
+    def _row_without(self, number: int, values: Mapping[str, object], name: str, column: str) -> Problem:
+        found, remedy = f"the row has no {column!r}", f"add it; the row has {names_of(values)}"
+        problem = self._problem(number, column, name, found, remedy)
+        self._missing.setdefault(column, []).append(problem)
+        return problem
+
     def _text(
         self,
         number: int,
@@ -176,11 +190,7 @@ class ExampleMaker:
         if value is None:
             if column in values or not required:
                 return ""
-            problem = self._problem(
-                number, column, name, f"the row has no {column!r}", f"add it; the row has {names_of(values)}"
-            )
-            self._missing.setdefault(column, []).append(problem)
-            problems.append(problem)
+            problems.append(self._row_without(number, values, name, column))
             return None
         try:
             return cell_text(value)
@@ -264,14 +274,14 @@ class ExampleMaker:
     def _group(
         self, number: int, values: Mapping[str, object], inputs: Mapping[str, str], problems: list[Problem]
     ) -> str | None:
-        fields, column = self._fields, self._group_column
-        if column is None or (fields.group_column is not None and column not in values):
-            if fields.group_column is not None and self.columns and fields.group_column in self.columns:
-                problems.append(
-                    self._problem(number, column, "group", f"the row has no {column!r}", "add its group")
-                )
-                return None
+        column = self._group_column
+        if column is None:
             return self._default_group(number, values, inputs, problems)
+        if column not in values and not self._group_required:
+            return self._default_group(number, values, inputs, problems)
+        if column not in values:
+            problems.append(self._row_without(number, values, "group", column))
+            return None
         value = values.get(column)
         text = value if type(value) is str else self._text(number, values, "group", column, False, problems)
         if text and not text.isspace():
@@ -296,44 +306,19 @@ class ExampleMaker:
             self._group_of_text[text] = f"{name} {digest}"
         return self._group_of_text[text]
 
-    def _check_characters(
-        self,
-        number: int,
-        inputs: Mapping[str, str],
-        references: tuple[str, ...],
-        example_id: str,
-        group: str | None,
-        problems: list[Problem],
-    ) -> None:
-        texts = [*inputs.values(), *references, example_id, group or ""]
-        together = "".join(texts)
-        try:
-            together.encode()
-            if "\0" not in together:
-                return
-        except UnicodeEncodeError:
-            pass
-        named = [*inputs.items(), *((self._fields.target, text) for text in references)]
-        for name, text in [*named, ("id", example_id), ("group", group or "")]:
-            wrong = bad_character(text)
-            if wrong is not None:
-                columns = {field: column for field, column, _ in self._fields.inputs}
-                place = columns.get(name, self._fields.target_column)
-                problems.append(
-                    self._problem(number, place, name, f"holds {wrong}", "mend or remove the character")
-                )
-
-    def _not_in_passage(
-        self, number: int, inputs: Mapping[str, str], references: tuple[str, ...]
-    ) -> list[Problem]:
-        passage = inputs.get("passage")
-        if passage is None:
-            return []
-        name = self._fields.target
+    def _bad_characters(self, number: int, texts: Sequence[tuple[str, str]]) -> list[Problem]:
+        """Problems of (field, text) pairs that hold what cannot be stored."""
+        columns = {name: column for name, column, _ in self._fields.inputs}
         return [
-            self._problem(number, None, name, *not_in_passage(answer, passage))
-            for answer in references
-            if answer not in passage
+            self._problem(
+                number,
+                columns.get(name, self._fields.target_column),
+                name,
+                f"holds {wrong}",
+                "mend or remove the character",
+            )
+            for name, text in texts
+            if (wrong := bad_character(text)) is not None
         ]
 
     def _conclude(self) -> None:

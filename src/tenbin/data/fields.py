@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from tenbin.config import DataConfig
 
+HUB = "hf:"
+"""What the name of a data set of the Hugging Face hub begins with."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fields:

@@ -47,6 +47,8 @@ class Source:
     path: Path
     name: str
     """As shown in messages: `reviews.csv`."""
+    hub_name: str | None = None
+    """`hf:NAME` where it is no file but a data set of the Hugging Face hub."""
     wanted: frozenset[str] = frozenset()
     """Columns that will be asked for; readers may skip the others."""
     encoding: str | None = None
@@ -91,6 +93,8 @@ class Rows:
     notes: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     """Rows that could not be read; the others are unharmed."""
+    num_same_row: int = 0
+    """Problems beyond the first of their row."""
     left_out: dict[str, int] = field(default_factory=dict)
     """Reason -> number of rows left out on purpose."""
 

@@ -2,13 +2,14 @@
 
 import difflib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tenbin.config import DataConfig, SplitConfig
 from tenbin.data.dataset import Dataset
 from tenbin.data.examples import CATEGORY
+from tenbin.data.fields import HUB
 from tenbin.data.readers import ReadResult, read_examples
 from tenbin.data.splits import Splits, Stratum, draw, split_examples
 from tenbin.errors import DataError, Problem
@@ -62,34 +63,61 @@ def load_dataset(
     """
     gathered = _Gathered()
     gathered.problems += _check_mapping(config, [*input_fields, *optional_fields, target_field])
-    names = _names(config)
-    results: dict[SplitName, ReadResult] = {}
 
-    def read(name: SplitName, text: str, categories: Sequence[str] | None) -> None:
-        results[name] = read_examples(
-            text if text.startswith("hf:") else _path(text, base),
+    def read(text: str, name: str, categories: Sequence[str] | None, is_train: bool) -> ReadResult:
+        return read_examples(
+            text if text.startswith(HUB) else _path(text, base),
             input_fields=input_fields,
             target_field=target_field,
             config=config,
             optional_fields=optional_fields,
             target_required=target_required,
             group_field=group_field,
-            group_required=name == "train",
+            group_required=is_train,
             categories=categories,
-            name=names[name],
+            name=name,
         )
-        _gather(gathered, results[name], names[name], config.skip_bad_rows)
 
-    read("train", config.train, config.categories)
+    results, categories = _read_files(config, target_field, gathered, read)
+    explicit_group = bool((config.split and config.split.group_by) or config.columns.get("group"))
+    return _splits(config, results, categories, target_field, groups_together or explicit_group, gathered)
+
+
+def _read_files(
+    config: DataConfig,
+    target_field: str,
+    gathered: _Gathered,
+    read: Callable[[str, str, Sequence[str] | None, bool], ReadResult],
+) -> tuple[dict[SplitName, ReadResult], tuple[str, ...]]:
+    """What every file of the study gave, and the categories.
+
+    Raises:
+        DataError: with every problem gathered.
+    """
+    names = _names(config)
+    results: dict[SplitName, ReadResult] = {
+        "train": read(config.train, names["train"], config.categories, True)
+    }
     categories = _categories(config, results["train"]) if target_field == CATEGORY else ()
     if config.validation is not None:
-        read("validation", config.validation, categories or None)
+        results["validation"] = read(config.validation, names["validation"], categories or None, False)
     if config.test is not None:
-        read("test", config.test, categories or None)
+        results["test"] = read(config.test, names["test"], categories or None, False)
+    for name, result in results.items():
+        _gather(gathered, result, names[name], config.skip_bad_rows)
     if gathered.problems:
         raise DataError(gathered.problems)
-    explicit_group = bool((config.split and config.split.group_by) or config.columns.get("group"))
-    together = groups_together or explicit_group
+    return results, categories
+
+
+def _splits(
+    config: DataConfig,
+    results: Mapping[SplitName, ReadResult],
+    categories: tuple[str, ...],
+    target_field: str,
+    together: bool,
+    gathered: _Gathered,
+) -> Splits:
     stratum = _stratum(target_field, together)
     examples = _make_sets(config, results, stratum, together, gathered.notes)
     _limit(config, examples, stratum, gathered.notes)
@@ -98,7 +126,7 @@ def load_dataset(
         train=sets["train"],
         validation=sets.get("validation"),
         test=sets.get("test"),
-        categories=tuple(categories),
+        categories=categories,
         columns=results["train"].columns,
         notes=tuple(gathered.notes),
         left_out=gathered.left_out,
@@ -134,7 +162,7 @@ def _path(text: str, base: Path) -> Path:
 def _names(config: DataConfig) -> dict[SplitName, str]:
     """How the files are called in messages: by their last part, or in full where two have the same."""
     texts = {name: getattr(config, name) for name in SETS if getattr(config, name)}
-    short = {name: text if text.startswith("hf:") else Path(text).name for name, text in texts.items()}
+    short = {name: text if text.startswith(HUB) else Path(text).name for name, text in texts.items()}
     clash = len(set(short.values())) < len(set(texts.values()))
     return texts if clash else short
 

@@ -1,4 +1,8 @@
-"""From a data file of any kind to Examples, with every row that is not right named in one pass."""
+"""From a data file of any kind to Examples, with every row that is not right named in one pass.
+
+The kind is told by the name's ending (CSV, TSV, XLSX, JSON Lines, JSON, SQuAD form, Parquet; `.gz` and
+`.xz` of each); a folder is one example a text file; `hf:NAME` is a data set of the Hugging Face hub.
+"""
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +13,7 @@ from tenbin.config import DataConfig
 from tenbin.data.columnar import folder_rows, hub_rows, parquet_rows
 from tenbin.data.documents import json_rows, line_rows
 from tenbin.data.examples import ExampleMaker
-from tenbin.data.fields import plan_fields
+from tenbin.data.fields import HUB, Fields, plan_fields
 from tenbin.data.files import MAX_EXPANDED_BYTES, Rows, Source
 from tenbin.data.sheets import sheet_rows
 from tenbin.data.tables import table_rows
@@ -70,19 +74,14 @@ def read_examples(
 ) -> ReadResult:
     """Read one file. Nothing is raised for what is wrong in it: see `ReadResult.errors`.
 
-    The kind is told by the name's ending (CSV, TSV, XLSX, JSON Lines, JSON, SQuAD form, Parquet;
-    `.gz` and `.xz` of each); a folder is read as one example a text file; `hf:NAME` is a
-    data set of the Hugging Face hub.
-
     Args:
-        path: the file or folder, or `hf:NAME[:CONFIG][#SPLIT]`.
-        input_fields: fields that every example must have, with text.
+        path: a file or folder, or `hf:NAME[:CONFIG][#SPLIT]`.
+        input_fields: what every example must have, with text.
         target_field: field of the references. `category` is mapped by `config.labels` and checked.
         config: columns, labels, sheet and encoding.
         optional_fields: fields that become "" where the file has none.
         target_required: False: an example without a reference is unlabeled, not an error.
-        group_field: what makes a group where the study names no column: one of the inputs (equal texts), or a
-            column, used where the file has it.
+        group_field: what makes a group where the study names no column: an input (equal texts) or a column.
         group_required: whether it is an error that the file lacks the group column that the study names.
         categories: allowed categories; `config.categories` without it.
         name: the file's name in messages.
@@ -91,7 +90,6 @@ def read_examples(
     Raises:
         MissingExtra: `hf:` without the package `datasets`.
     """
-    is_hub = isinstance(path, str) and path.startswith("hf:")
     fields = plan_fields(
         config,
         input_fields=input_fields,
@@ -100,27 +98,17 @@ def read_examples(
         target_required=target_required,
         group_field=group_field,
     )
-    file = Path(path)
-    source = Source(
-        path=file,
-        name=name or (str(path) if is_hub else file.name),
-        wanted=fields.columns,
-        encoding=config.encoding,
-        sheet=config.sheet,
-        headerless=all(column.isdecimal() for column in fields.required),
-        max_bytes=max_bytes,
-    )
+    source = _source(path, name, config, fields, max_bytes)
     try:
-        rows = hub_rows(source, str(path)) if is_hub else open_rows(source)
+        rows = open_rows(source)
     except DataError as error:
         return ReadResult(examples=(), columns=(), file_errors=error.problems)
     except OSError as error:
-        found = f"cannot be read: {error.strerror or error}"
-        problem = source.problem(found, "check the file and the right to read it")
+        problem = source.problem(f"cannot be read: {error.strerror or error}", "check the right to read it")
         return ReadResult(examples=(), columns=(), file_errors=(problem,))
     allowed = categories if categories is not None else config.categories
-    maker = ExampleMaker(source, rows, fields, config.labels, allowed)
-    maker.read(group_required)
+    maker = ExampleMaker(source, rows, fields, config.labels, allowed, group_required)
+    maker.read()
     return ReadResult(
         examples=tuple(maker.examples),
         columns=maker.columns or (),
@@ -128,7 +116,21 @@ def read_examples(
         left_out=dict(rows.left_out) | maker.left_out(),
         file_errors=tuple(maker.file_errors),
         row_errors=tuple(rows.problems + maker.row_errors),
-        num_bad_rows=len(rows.problems) + maker.num_bad_rows,
+        num_bad_rows=len(rows.problems) - rows.num_same_row + maker.num_bad_rows,
+    )
+
+
+def _source(path: Path | str, name: str | None, config: DataConfig, fields: Fields, max_bytes: int) -> Source:
+    is_hub = isinstance(path, str) and path.startswith(HUB)
+    return Source(
+        path=Path(path),
+        name=name or (str(path) if is_hub else Path(path).name),
+        wanted=fields.columns,
+        hub_name=str(path) if is_hub else None,
+        encoding=config.encoding,
+        sheet=config.sheet,
+        headerless=all(column.isdecimal() for column in fields.required),
+        max_bytes=max_bytes,
     )
 
 
@@ -137,7 +139,10 @@ def open_rows(source: Source) -> Rows:
 
     Raises:
         DataError: no such file, no such kind, or it cannot be read at all.
+        MissingExtra: see `hub_rows`.
     """
+    if source.hub_name is not None:
+        return hub_rows(source, source.hub_name)
     if source.path.is_dir():
         return folder_rows(source)
     if not source.path.exists():

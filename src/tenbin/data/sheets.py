@@ -2,6 +2,7 @@
 
 import difflib
 import io
+import itertools
 import re
 import warnings
 import zipfile
@@ -9,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tenbin.data.files import Rows, Source, check_expanded, open_bytes
+from tenbin.data.files import Records, Rows, Source, check_expanded, open_bytes
 from tenbin.errors import DataError, Problem
 
 MERGE = re.compile(rb'<(?:\w+:)?mergeCell\s[^>]*?ref="\$?([A-Z]+)\$?(\d+):\$?([A-Z]+)\$?(\d+)"')
@@ -25,6 +26,18 @@ class Merge:
     bottom: int
     left: int
     right: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What a sheet holds in one place."""
+
+    value: Any
+    kind: str
+    """openpyxl's data type: `e` an error, `f` a formula without a stored value."""
+
+
+EMPTY = Cell(None, "n")
 
 
 def sheet_rows(source: Source) -> Rows:
@@ -77,7 +90,6 @@ def _read(source: Source, data: io.BytesIO) -> Rows:
     formulas: Iterable[Any] | None = None
     if has_formulas:
         formulas = _cells(openpyxl.load_workbook(data, read_only=True)[sheet.title])
-    problems: list[Problem] = []
     title = sheet.title
 
     def place(number: int, column: str | None) -> str:
@@ -96,33 +108,35 @@ def _read(source: Source, data: io.BytesIO) -> Rows:
         columns = tuple(_shown(cell).strip() for cell in first[1])
     letters = {name: get_column_letter(i + 1) for i, name in reversed(list(enumerate(columns)))}
     wanted = [i for i, name in enumerate(columns) if name in source.wanted]
-    left_out: dict[str, int] = {}
-    records: list[tuple[int, Mapping[str, object]]] = []
+    nothing: list[tuple[int, Mapping[str, object]]] = []
+    found = Rows(records=(row for row in nothing), place=place, columns=columns, notes=[note] if note else [])
+    records = list(_records(itertools.chain([first] if source.headerless else [], rows), found, wanted))
+    found.records = (record for record in records)  # read at once: openpyxl warns while it reads
+    return found
+
+
+def _records(rows: Iterable[tuple[int, list[Cell]]], found: Rows, wanted: list[int]) -> Records:
+    """The wanted values of every row; blank rows and rows with bad cells are counted in `found`."""
+    columns = found.columns or ()
     blank = 0
-    for number, cells in [first, *rows] if source.headerless else rows:
+    for number, cells in rows:
         if not any(_shown(cell) for cell in cells):
             blank += 1
             continue
         if blank:  # rows after the last one are nothing; rows between are counted
-            left_out["blank rows"] = left_out.get("blank rows", 0) + blank
+            found.left_out["blank rows"] = found.left_out.get("blank rows", 0) + blank
             blank = 0
-        bad = [
-            _cell_problem(cells[i], place(number, columns[i]), columns[i]) for i in wanted if i < len(cells)
+        problems = [
+            problem
+            for i in wanted
+            if i < len(cells)
+            and (problem := _cell_problem(cells[i], found.place(number, columns[i]), columns[i]))
         ]
-        if found := [problem for problem in bad if problem is not None]:
-            problems += found
+        if problems:
+            found.problems += problems
+            found.num_same_row += len(problems) - 1
             continue
-        values = {columns[i]: _value(cells[i]) if i < len(cells) else None for i in wanted}
-        records.append((number, values))
-    notes = [note] if note else []
-    return Rows(
-        records=(record for record in records),
-        place=place,
-        columns=columns,
-        notes=notes,
-        problems=problems,
-        left_out=left_out,
-    )
+        yield number, {columns[i]: _value(cells[i]) if i < len(cells) else None for i in wanted}
 
 
 def _sheet(source: Source, book: Any) -> tuple[Any, str | None]:  # noqa: ANN401  (openpyxl's read-only kinds)
@@ -139,18 +153,6 @@ def _sheet(source: Source, book: Any) -> tuple[Any, str | None]:  # noqa: ANN401
             f"there is no sheet {source.sheet!r}", f"{hint}data.sheet may be: {', '.join(names)}"
         )
     return book[source.sheet], None
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """What a sheet holds in one place."""
-
-    value: Any
-    kind: str
-    """openpyxl's data type: `e` an error, `f` a formula without a stored value."""
-
-
-EMPTY = Cell(None, "n")
 
 
 def _cells(sheet: Any) -> Iterator[list[Cell]]:  # noqa: ANN401

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from tenbin.data.files import MAX_LINE_BYTES, MIB, Records, Rows, Source, open_text, text_encoding
-from tenbin.errors import Problem
+from tenbin.errors import DataError, Problem
 
 
 def table_rows(source: Source) -> Rows:
@@ -31,7 +31,7 @@ def table_rows(source: Source) -> Rows:
     cells = _numbered_cells(source, encoding, delimiter, quoting, problems, left_out)
     first = next(cells, None)
     if first is None:
-        raise source.error("the file has no rows", "name a file with data")
+        raise DataError([*problems, source.problem("the file has no rows", "name a file with data")])
     if source.headerless:
         columns = tuple(str(position) for position in range(1, len(first[1]) + 1))
         notes.append(f"{source.name}: columns are named by position, so the first row was read as data")

@@ -7,6 +7,7 @@ flash kernel stays in use. Any decoder whose layers pass keyword arguments throu
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -67,8 +68,12 @@ def pack_attention(
     return out.transpose(1, 2), None
 
 
+@lru_cache(maxsize=2)
 def _window_mask(length: int, window: int | None, device: torch.device) -> Tensor | None:
-    """(T, T) bool of causal attention to the last `window` positions; None where the window is no limit."""
+    """(T, T) bool of causal attention to the last `window` positions; None where the window is no limit.
+
+    Kept, so that the layers of one pass share it: each would save its own for the backward pass.
+    """
     if window is None or length <= window:
         return None
     position = torch.arange(length, device=device)
@@ -78,6 +83,8 @@ def _window_mask(length: int, window: int | None, device: torch.device) -> Tenso
 
 def register() -> str:
     """Make the attention known to transformers; the name to load a model with."""
+    # cuDNN's attention builds a plan for every new length, 0.3 s each: packs have a new one in every segment.
+    torch.backends.cuda.enable_cudnn_sdp(False)
     AttentionInterface.register(NAME, pack_attention)
     AttentionMaskInterface.register(NAME, sdpa_mask)
     return NAME

@@ -215,7 +215,10 @@ def _check(model: Any, tokenizer: Any, folder: Path, path: Path) -> None:  # noq
     if found is not None:
         raise ModelError(
             Problem(
-                where=str(path), found=found, remedy="use a safetensors model; nothing of this one was kept"
+                where=str(path),
+                found=f"{found} (transformers {transformers.__version__})",
+                remedy="pip install -U transformers (5.23 converts it rightly), or use a safetensors model;"
+                " nothing of this one was kept",
             )
         )
 

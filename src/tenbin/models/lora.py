@@ -228,17 +228,15 @@ def add_adapter(
         ModelError: there is an adapter of that name, or nothing is wrapped.
     """
     layers = dict(lora_layers(model))
-    found = None
+    found, remedy = None, "use another name"
     if not layers:
-        found = "the model has no linear map that can hold an adapter"
+        found, remedy = "the model has no linear map that can hold an adapter", "inject first"
     elif name in adapters(model):
         found = "there is an adapter of that name already"
     elif "." in name or not name or hasattr(nn.ParameterDict, name):
         found = "the name is empty, has a dot in it or means something else"
     if found is not None:
-        raise ModelError(
-            Problem(where=f"adapter {name!r}", found=found, remedy="inject first; use another name")
-        )
+        raise ModelError(Problem(where=f"adapter {name!r}", found=found, remedy=remedy))
     for path in layers if modules is None else modules:
         layers[path].add(name, config, seed)
 

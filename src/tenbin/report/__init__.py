@@ -10,6 +10,7 @@ from tenbin.report.markdown import to_markdown
 from tenbin.report.paper import paper_tables
 from tenbin.report.table import Table
 from tenbin.report.words import Language
+from tenbin.report.workbook import write_workbook
 from tenbin.runs import StudyFolder, write_text
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "to_html",
     "to_markdown",
     "write_report",
+    "write_workbook",
 ]
 
 

@@ -92,7 +92,7 @@ class _Voice:
         pairs = [c for c in pairs if _other(c, chosen).kind != "baseline" and c.difference is not None]
         open_pairs = [c for c in pairs if not c.clear(self.evidence.level)]
         if not open_pairs and pairs:
-            closest = max(pairs, key=lambda c: c.p_adjusted or 0.0)
+            closest = min(pairs, key=lambda c: abs(c.difference.value) if c.difference else 0.0)
             return [
                 self.words(
                     "advice.clearly",

@@ -160,7 +160,7 @@ def histogram_chart(
             facet=alt.Facet("field:N", title=None, sort=list(histograms), header=_header()),
             columns=3,
             bounds="flush",
-            spacing=70,
+            spacing=alt.RowColnumber(row=95, column=70),
         )
         .resolve_scale(x="independent", y="independent")
     )

@@ -103,9 +103,7 @@ def write_prepared(prepared: Prepared) -> None:
             dataset=reported.fingerprint,
             level=config.evaluation.level,
         )
-        raw = asdict(result)
-        raw["rows"] = []
-        baselines.append({"name": baseline.name, "result": raw})
+        baselines.append({"name": baseline.name, "result": asdict(result)})
     folder.write(
         "data.json",
         {

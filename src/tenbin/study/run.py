@@ -10,6 +10,7 @@ from platformdirs import user_cache_path
 from tenbin.config import ModelConfig, resolve_path
 from tenbin.data.inspection import Inspection, inspect_splits
 from tenbin.device import Device, find_device
+from tenbin.errors import Interrupted
 from tenbin.models import attention
 from tenbin.models.encode import Encoder
 from tenbin.models.loading import (
@@ -178,7 +179,13 @@ def run_model(prepared: Prepared, planned: Planned, device: Device, screen: Scre
         environment=device.environment(),
     )
     for run in missing:
-        done = candidate.evaluate_base(run) if run.spec.kind == "eval" else candidate.train(run)
+        try:
+            done = candidate.evaluate_base(run) if run.spec.kind == "eval" else candidate.train(run)
+        except Interrupted:
+            raise
+        except Exception as error:
+            run.log("failed", error=f"{type(error).__name__}: {error}")
+            raise
         results.append(done)
         screen.say(summary_line(done))
     return results
