@@ -2,7 +2,7 @@
 
     python examples/prepare.py ../shared/data examples/prepared
 
-livedoor-news (a tar of text files) and JMMLU (a tar of 53 tables) become one .jsonl.gz each.
+livedoor-news (a tar of text files), JMMLU (a tar of 53 tables) and NIILC (XML) become one .jsonl.gz each.
 Nothing is downloaded, and what is written is for your own use: see the licence in each study file.
 """
 
@@ -12,6 +12,7 @@ import gzip
 import io
 import json
 import tarfile
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,12 +54,23 @@ def jmmlu(archive: Path) -> Iterator[Row]:
                 }
 
 
+def niilc(document: Path) -> Iterator[Row]:
+    """Questions with one or more answers; one without any would be left out (the file has none)."""
+    with gzip.open(document) as stream:
+        for question in ElementTree.parse(stream).iter("question"):
+            answers = [text for answer in question.iter("answer") if (text := (answer.text or "").strip())]
+            if answers:
+                text = (question.findtext("text") or "").strip()
+                yield {"id": question.get("id", ""), "question": text, "reference": answers}
+
+
 def write_all(data: Path, out: Path) -> None:
-    """Write both files to `out`."""
+    """Write the three files to `out`."""
     out.mkdir(parents=True, exist_ok=True)
     sources = {
         "livedoor-news": livedoor(data / "livedoor-news" / "livedoor-news-text.tar.gz"),
         "jmmlu": jmmlu(data / "jmmlu" / "jmmlu.tar.gz"),
+        "niilc": niilc(data / "niilc" / "NIILC-ECQA2015_dev.xml.gz"),
     }
     for name, rows in sources.items():
         path = out / f"{name}.jsonl.gz"

@@ -1,5 +1,6 @@
 """The command line: parse, call, print. What a command needs is imported when it runs."""
 
+import io
 import sys
 import tomllib
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from tenbin.errors import ConfigError, Problem, TenbinError, UserError
+from tenbin.errors import ConfigError, Interrupted, Problem, TenbinError, UserError
 
 app = typer.Typer(
     name="tenbin",
@@ -28,6 +29,9 @@ Overrides = Annotated[
     ),
 ]
 Offline = Annotated[bool, typer.Option("--offline", help="Never touch the network.")]
+SkipBadRows = Annotated[
+    bool, typer.Option("--skip-bad-rows", help="Leave rows with errors out, count and list them.")
+]
 
 
 @app.command()
@@ -50,28 +54,49 @@ def inspect(
     study: StudyFile,
     overrides: Overrides = [],  # noqa: B006  (typer copies it)
     offline: Offline = False,
+    skip_bad_rows: SkipBadRows = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures as JSON.")] = None,
+    html_file: Annotated[
+        Path | None, typer.Option("--html", help="Also write tables and charts as one HTML file.")
+    ] = None,
 ) -> None:
     """Read the data: row errors, lengths, balance, duplicates, leaks, cut rows."""
     from tenbin.commands import inspect_study
 
-    inspect_study(study, _overrides(overrides), offline=offline, json_file=json_file, console=_console())
+    inspect_study(
+        study,
+        _overrides(overrides, skip_bad_rows),
+        offline=offline,
+        json_file=json_file,
+        html_file=html_file,
+        console=_console(),
+    )
 
 
 @app.command()
-def plan(study: StudyFile, overrides: Overrides = [], offline: Offline = False) -> None:  # noqa: B006
+def plan(
+    study: StudyFile,
+    overrides: Overrides = [],  # noqa: B006  (typer copies it)
+    offline: Offline = False,
+    skip_bad_rows: SkipBadRows = False,
+) -> None:
     """What fits: memory by cause, lengths, what is cut, before any weight is loaded."""
     from tenbin.commands import plan_study
 
-    plan_study(study, _overrides(overrides), offline=offline, console=_console())
+    plan_study(study, _overrides(overrides, skip_bad_rows), offline=offline, console=_console())
 
 
 @app.command()
-def run(study: StudyFile, overrides: Overrides = [], offline: Offline = False) -> None:  # noqa: B006
+def run(
+    study: StudyFile,
+    overrides: Overrides = [],  # noqa: B006  (typer copies it)
+    offline: Offline = False,
+    skip_bad_rows: SkipBadRows = False,
+) -> None:
     """The main job: inspect, plan, fine-tune, evaluate, report. The same command goes on where it stopped."""
     from tenbin.commands import run_study
 
-    run_study(study, _overrides(overrides), offline=offline, console=_console())
+    run_study(study, _overrides(overrides, skip_bad_rows), offline=offline, console=_console())
 
 
 @app.command()
@@ -127,9 +152,9 @@ def _console() -> Console:
     return Console()
 
 
-def _overrides(pairs: list[str]) -> dict[str, Any]:
+def _overrides(pairs: list[str], skip_bad_rows: bool = False) -> dict[str, Any]:
     """`training.epochs=2` -> {"training.epochs": 2}; a value that is not TOML is taken as text."""
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {"data.skip_bad_rows": True} if skip_bad_rows else {}
     problems = []
     for pair in pairs:
         key, equals, text = pair.partition("=")
@@ -147,6 +172,9 @@ def _overrides(pairs: list[str]) -> dict[str, Any]:
 
 def main() -> None:
     """Entry point: errors raised on purpose become a message and an exit code, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # Japanese text on a terminal that cannot show it
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except UserError as error:
@@ -157,11 +185,15 @@ def main() -> None:
     except TenbinError as error:
         print(f"tenbin: {error}\nRun the same command again to go on.", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as stop:
+        # Typer has turned a Ctrl-C within a command into this exit code already, without a word.
+        if isinstance(stop, SystemExit) and stop.code != Interrupted.exit_code:
+            raise
         print(
-            "tenbin: stopped. Run the same command again to go on from the last checkpoint.", file=sys.stderr
+            "tenbin: stopped; what is finished is kept.\nRun the same command again to go on.",
+            file=sys.stderr,
         )
-        sys.exit(130)
+        sys.exit(Interrupted.exit_code)
 
 
 if __name__ == "__main__":

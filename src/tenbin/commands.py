@@ -6,9 +6,17 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from tenbin.errors import MissingExtra, Problem
-from tenbin.report import build_report, paper_tables, recommendation_text, write_report, write_workbook
-from tenbin.runs import StudyFolder, write_json
+from tenbin.config import read_study
+from tenbin.errors import DataError, MissingExtra, Problem
+from tenbin.report import (
+    build_report,
+    inspection_html,
+    paper_tables,
+    recommendation_text,
+    write_report,
+    write_workbook,
+)
+from tenbin.runs import StudyFolder, write_json, write_text
 from tenbin.terminal import TerminalScreen, inspection_lines, inspection_tables, plan_table
 
 
@@ -45,18 +53,21 @@ def print_outcome(folder: Path, console: Console) -> None:
     """The recommendation and where the report is."""
     console.print()
     console.print(recommendation_text(StudyFolder(folder)), markup=False, highlight=False)
-    console.print(f"\nReport: {folder / 'report.html'}", markup=False, highlight=False)
+    path = folder / "report.html"
+    console.print(f"\nReport: {path}", markup=False, highlight=False, soft_wrap=True)
 
 
 def plan_study(study: Path, overrides: Mapping[str, Any], *, offline: bool, console: Console) -> None:
     """`tenbin plan`."""
     need_training()
     from tenbin.device import find_device
-    from tenbin.study.prepare import prepare
+    from tenbin.study.prepare import prepare, say_bad_rows
     from tenbin.study.run import plan_study as plan
 
     prepared = prepare(study, dict(overrides))
-    planned = plan(prepared, find_device(), cache_dir=None, offline=offline, screen=TerminalScreen(console))
+    screen = TerminalScreen(console)
+    say_bad_rows(prepared, screen)
+    planned = plan(prepared, find_device(), cache_dir=None, offline=offline, screen=screen)
     console.print(plan_table({"models": [p.plan.to_json() for p in planned]}))
 
 
@@ -66,6 +77,7 @@ def inspect_study(
     *,
     offline: bool,
     json_file: Path | None,
+    html_file: Path | None,
     console: Console,
 ) -> None:
     """`tenbin inspect`."""
@@ -78,7 +90,10 @@ def inspect_study(
         console.print(line, markup=False, highlight=False)
     if json_file is not None:
         write_json(json_file, inspection.to_json())
-        console.print(f"wrote {json_file}", markup=False, highlight=False)
+        console.print(f"wrote {json_file}", markup=False, highlight=False, soft_wrap=True)
+    if html_file is not None:
+        write_text(html_file, inspection_html(inspection, read_study(study, overrides).name))
+        console.print(f"wrote {html_file}", markup=False, highlight=False, soft_wrap=True)
 
 
 def report_study(
@@ -89,16 +104,26 @@ def report_study(
     workbook: Path | None,
     console: Console,
 ) -> None:
-    """`tenbin report`."""
+    """`tenbin report`.
+
+    Raises:
+        DataError: where the folder is no study's.
+    """
     study = StudyFolder(folder)
+    if not (folder / "data.json").exists() and not study.runs():
+        found = "this is not a study folder" if folder.is_dir() else "there is no such folder"
+        remedy = "name the folder that `tenbin run` wrote (it holds data.json and runs)"
+        raise DataError(Problem(where=str(folder), found=found, remedy=remedy))
     if layout == "paper":
         for table in paper_tables(study):
             print(table.to_markdown())
         return
-    console.print(f"wrote {write_report(study, language=language)}", markup=False, highlight=False)
+    console.print(
+        f"wrote {write_report(study, language=language)}", markup=False, highlight=False, soft_wrap=True
+    )
     if workbook is not None:
         write_workbook(build_report(study, language=language), workbook)
-        console.print(f"wrote {workbook}", markup=False, highlight=False)
+        console.print(f"wrote {workbook}", markup=False, highlight=False, soft_wrap=True)
 
 
 def show_metrics(console: Console) -> None:
@@ -121,7 +146,7 @@ def verify(file: Path, console: Console) -> int:
     for row in rows:
         console.print(f"{row.metric:32} {row.agreed}/{row.total}", markup=False, highlight=False)
         for difference in row.differences:
-            console.print(f"    {difference}", markup=False, highlight=False)
+            console.print(f"    {difference}", markup=False, highlight=False, soft_wrap=True)
     agreed, total = sum(r.agreed for r in rows), sum(r.total for r in rows)
     console.print(f"{'all':32} {agreed}/{total}", markup=False, highlight=False)
     return 0 if agreed == total else 1

@@ -6,14 +6,14 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tenbin.errors import ConfigError, Problem
 
-TaskName = Literal["classification", "reading", "summarization"]
+TaskName = Literal["classification", "reading", "summarization", "question_bank"]
 
 
 class Section(BaseModel):
@@ -63,7 +63,7 @@ class DataConfig(Section):
     """XLSX: name of the sheet; the first one without it."""
     encoding: str | None = None
     """Text files: detected without it."""
-    limit: dict[Literal["train", "validation", "test"], int] = {}
+    limit: dict[Literal["train", "validation", "test"], Annotated[int, Field(ge=1)]] = {}
     """Use only so many examples of a set, drawn with the split's seed; said in the report."""
     too_long: Literal["error", "leave_out", "cut"] = "error"
     """Examples longer than max_length (training) or max_input_tokens (evaluation): refuse them, leave them
@@ -114,7 +114,7 @@ class LoraConfig(Section):
     rank: int = Field(default=16, ge=1)
     alpha: float = Field(default=32.0, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    targets: Literal["all-linear"] | list[str] = "all-linear"
+    targets: Literal["all-linear"] | Annotated[list[str], Field(min_length=1)] = "all-linear"
 
 
 class TrainingConfig(Section):
@@ -245,8 +245,13 @@ def read_study(path: Path, overrides: Mapping[str, Any] | None = None) -> StudyC
         raise ConfigError(
             Problem(where=str(path), found=f"not TOML: {error}", remedy="mend the line; see https://toml.io")
         ) from None
-    for key, value in (overrides or {}).items():
-        _put(raw, key, value)
+    problems = [
+        Problem(where=f"--set {key}", found=found, remedy="write the key's path as in the study file")
+        for key, value in (overrides or {}).items()
+        if (found := _put(raw, key, value))
+    ]
+    if problems:
+        raise ConfigError(problems)
     return parse_study(raw, where=path.name)
 
 
@@ -263,16 +268,26 @@ def parse_study(raw: Mapping[str, Any], where: str = "study") -> StudyConfig:
         raise ConfigError(_one_each(problems)) from None
 
 
-def _put(raw: dict[str, Any], dotted: str, value: object) -> None:
-    *parents, last = dotted.split(".")
+def _put(raw: dict[str, Any], dotted: str, value: object) -> str | None:
+    """Put a value in at its path; what keeps it from having a place there."""
     table: Any = raw
-    for key in parents:
+    *parents, last = dotted.split(".")
+    for key, following in zip(parents, [*parents[1:], last], strict=True):
         if isinstance(table, list):
-            table = table[int(key)] if key.isdigit() and int(key) < len(table) else {}
+            if not key.isdigit() or int(key) >= len(table):
+                return f"there is no number {key}: it holds {len(table)}, counted from 0"
+            table = table[int(key)]
         else:
             table = table.setdefault(key, {})
-    if isinstance(table, dict):
+        if not isinstance(table, dict | list):
+            return f"`{key}` is a value and holds no `{following}`"
+    if isinstance(table, list):
+        if not last.isdigit() or int(last) >= len(table):
+            return f"there is no number {last}: it holds {len(table)}, counted from 0"
+        table[int(last)] = value
+    else:
         table[last] = value
+    return None
 
 
 def _problem(where: str, item: Any) -> Problem:  # noqa: ANN401  (pydantic's ErrorDetails)

@@ -10,7 +10,7 @@ from platformdirs import user_cache_path
 from rich.console import Console
 
 from tenbin.commands import need_training, run_study
-from tenbin.runs import write_text
+from tenbin.runs import storage, write_text
 
 STUDY = {
     "name": "demo",
@@ -37,8 +37,8 @@ def run_demo(folder: Path, model: str | None, *, accept: bool, console: Console)
     need_training()
     source = model or str(_demo_model(accept, console))
     reviews = files("tenbin") / "samples" / "reviews.jsonl"
-    folder.mkdir(parents=True, exist_ok=True)
-    with as_file(reviews) as path:
+    with storage(folder), as_file(reviews) as path:
+        folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, folder / "reviews.jsonl")
     path = Path(source).expanduser()
     entry = {"source": str(path.absolute()) if path.exists() else source}
@@ -58,7 +58,7 @@ def prepare_model(*, accept: bool, console: Console) -> Path:
         offline=True,
         progress=lambda line: console.print(f"  {line}", markup=False, highlight=False),
     )
-    console.print(f"ready: {source.folder}", markup=False, highlight=False)
+    console.print(f"ready: {source.folder}", markup=False, highlight=False, soft_wrap=True)
     return source.folder
 
 

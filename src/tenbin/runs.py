@@ -20,14 +20,16 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from tenbin.errors import DataError, Problem, StorageError
 from tenbin.types import Estimate, EvalResult, EvalRow, JsonValue, MetricSummary
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +52,7 @@ class RunSpec:
     def id(self) -> str:
         """Folder name: readable, and different as soon as anything in the spec differs."""
         canonical = json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
-        digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
+        digest = hashlib.sha256(canonical.encode(errors="surrogatepass")).hexdigest()[:8]
         if self.kind == "eval":
             return f"{self.model}-base-{digest}"
         return f"{self.model}-lr{self.learning_rate:g}-seed{self.seed}-{digest}"
@@ -118,17 +120,22 @@ class Run:
         """Make the folder and write the spec and the environment."""
         with storage(self.path):
             (self.path / "predictions").mkdir(parents=True, exist_ok=True)
+            for left in self.path.glob(".*"):  # half-written when an earlier process was killed
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
         write_json(self.path / "run.json", asdict(self.spec))
         write_json(self.path / "environment.json", environment)
 
     def log(self, event: str, **fields: JsonValue) -> None:
-        """Append one event."""
+        """Append one event, on a line of its own also where a crash cut the last one off."""
         line = json.dumps({"time": round(time.time(), 3), "event": event, **fields})
-        with storage(self.path), (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        with storage(self.path), (self.path / "events.jsonl").open("a+b") as file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(0, end - 1))
+            cut = file.read(1) not in (b"", b"\n")
+            file.write(f"{chr(10) if cut else ''}{line}\n".encode())
 
     def events(self) -> list[dict[str, Any]]:
-        """All events so far; a last line cut off by a crash is left out."""
+        """All events so far; a line cut off by a crash is left out."""
         path = self.path / "events.jsonl"
         if not path.exists():
             return []
@@ -160,8 +167,12 @@ class Run:
         shutil.rmtree(self.path / "checkpoint", ignore_errors=True)
 
     def result(self) -> RunResult:
-        """The result of a finished run."""
-        return _result(json.loads((self.path / "result.json").read_text(encoding="utf-8")))
+        """The result of a finished run.
+
+        Raises:
+            DataError: where result.json is not what `finish` writes.
+        """
+        return read_record(self.path / "result.json", _result)
 
 
 class StudyFolder:
@@ -175,11 +186,13 @@ class StudyFolder:
         return Run(self.path / "runs" / spec.id, spec)
 
     def runs(self) -> list[Run]:
-        """All runs whose folder is there, by name."""
-        found = []
-        for path in sorted((self.path / "runs").glob("*/run.json")):
-            found.append(Run(path.parent, RunSpec(**json.loads(path.read_text(encoding="utf-8")))))
-        return found
+        """All runs whose folder is there, by name.
+
+        Raises:
+            DataError: where a run.json is not what `Run.start` writes.
+        """
+        paths = sorted((self.path / "runs").glob("*/run.json"))
+        return [Run(path.parent, read_record(path, lambda raw: RunSpec(**raw))) for path in paths]
 
     def write(self, name: str, value: object) -> None:
         """Write a JSON file of the study."""
@@ -192,14 +205,26 @@ class StudyFolder:
             DataError: where the file is not JSON.
         """
         path = self.path / name
-        if not path.exists():
-            return None
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
-            raise DataError(
-                Problem(where=f"{path}:{error.lineno}", found=f"not JSON: {error.msg}", remedy="delete it")
-            ) from None
+        return read_record(path, lambda raw: raw) if path.exists() else None
+
+
+def read_record(path: Path, make: Callable[[Any], T]) -> T:
+    """Read a JSON file and make a record of what it holds.
+
+    Raises:
+        DataError: where the file is not JSON, or not such a record.
+    """
+    again = "delete it and run the study again"
+    try:
+        return make(json.loads(path.read_text(encoding="utf-8")))
+    except json.JSONDecodeError as error:
+        problem = Problem(where=f"{path}:{error.lineno}", found=f"not JSON: {error.msg}", remedy=again)
+    except UnicodeDecodeError:
+        problem = Problem(where=str(path), found="not UTF-8", remedy=again)
+    except (AttributeError, KeyError, TypeError) as error:
+        found = f"not written by this version of tenbin: {error}"
+        problem = Problem(where=str(path), found=found, remedy=again)
+    raise DataError(problem) from None
 
 
 def write_json(path: Path, value: object) -> None:
@@ -222,7 +247,7 @@ def write_text(path: Path, text: str) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
-        except OSError:
+        except BaseException:
             temporary.unlink(missing_ok=True)
             raise
 

@@ -33,7 +33,7 @@ def test_no_text_is_left_over():
     package = Path(tenbin.report.__file__).parent
     source = "".join(p.read_text(encoding="utf-8") for p in package.glob("*.py"))
     source += (package.parent / "templates" / "report.html").read_text(encoding="utf-8")
-    made = re.compile(r"baseline\.|paper_|over_baseline_interval|not_begun")  # keys put together of parts
+    made = re.compile(r"baseline\.|paper_|over_baseline_interval|not_begun|_one$")  # made of parts
     assert [
         k for k, _ in entries() if not made.search(k) and not re.search(rf"\b{k.split('.')[1]}\b", source)
     ] == []
@@ -43,3 +43,12 @@ def test_lists_are_cut_with_their_number():
     assert Words("en").listed(["a", "b"]) == "a, b"
     assert Words("en").listed(list("abcdef")) == "a, b, c, d, +2"
     assert Words("ja").listed(list("abcdef")) == "a、b、c、d、ほか 2 件"
+
+
+def test_one_thing_is_said_in_the_singular():
+    say = Words("en")
+    assert say("caution.left_out", n=1, names="a").startswith("1 result is left out because it cannot")
+    assert say("caution.left_out", n=2, names="a").startswith("2 results are left out because they cannot")
+    for key, texts in entries():
+        if key.endswith("_one"):
+            assert texts.keys() == catalogue()[key.split(".")[0]][key.split(".")[1][: -len("_one")]].keys()

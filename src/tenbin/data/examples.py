@@ -45,7 +45,6 @@ class ExampleMaker:
         self._known: dict[str, tuple[str, ...]] = {}
         """Categories met so far as they are written, where `labels` has no say: most rows need no more."""
         self._category_references: dict[str, tuple[str, ...]] = {}
-        self._group_of_text: dict[str, str] = {}
         self._stem = source.path.name.split(".")[0] or "row"
         self._input_names = frozenset(name for name, _, _ in fields.inputs)
         self._group_column = fields.group_column or rows.group_column
@@ -301,10 +300,9 @@ class ExampleMaker:
             text = value if type(value) is str else self._text(number, values, "group", name, False, problems)
             return text or None
         text = inputs.get(name, "")
-        if text not in self._group_of_text:
-            digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-            self._group_of_text[text] = f"{name} {digest}"
-        return self._group_of_text[text]
+        if not text or text.isspace():  # optional and empty: such rows have nothing in common
+            name, text = "row", "\0".join(inputs.values())
+        return f"{name} {hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
 
     def _bad_characters(self, number: int, texts: Sequence[tuple[str, str]]) -> list[Problem]:
         """Problems of (field, text) pairs that hold what cannot be stored."""

@@ -53,7 +53,7 @@ def pack_attention(
     parts = []
     for start, end in pairwise(segments.offsets):
         span = slice(start, end)
-        mask = _window_mask(end - start, sliding_window, query.device)
+        mask = _window_mask(end - start, sliding_window, query.device, query.dtype)
         parts.append(
             scaled_dot_product_attention(
                 query[:, :, span],
@@ -69,16 +69,17 @@ def pack_attention(
 
 
 @lru_cache(maxsize=2)
-def _window_mask(length: int, window: int | None, device: torch.device) -> Tensor | None:
-    """(T, T) bool of causal attention to the last `window` positions; None where the window is no limit.
+def _window_mask(length: int, window: int | None, device: torch.device, dtype: torch.dtype) -> Tensor | None:
+    """(T, T) to add to the scores of causal attention to the last `window` positions; None = no limit.
 
-    Kept, so that the layers of one pass share it: each would save its own for the backward pass.
+    Kept, and in the type of the scores: else every layer would make and save a copy of its own.
     """
     if window is None or length <= window:
         return None
     position = torch.arange(length, device=device)
     distance = position[:, None] - position[None, :]
-    return (distance >= 0) & (distance < window)
+    hidden = (distance < 0) | (distance >= window)
+    return torch.zeros(length, length, device=device, dtype=dtype).masked_fill_(hidden, -torch.inf)
 
 
 def register() -> str:

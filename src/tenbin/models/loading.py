@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from tenbin.errors import MissingExtra, ModelError, Problem
 from tenbin.models.files import fingerprint_folder, read_json
@@ -279,6 +279,15 @@ def load_model(
     return LoadedModel(
         model=model, tokenizer=tokenizer, shape=shape, name=source.name, fingerprint=source.fingerprint
     )
+
+
+def empty_model(source: ModelSource) -> nn.Module:
+    """The model's modules without their weights: enough to look up names in."""
+    config = AutoConfig.from_pretrained(source.folder, local_files_only=True)
+    build: Any = AutoModelForCausalLM.from_config
+    with torch.device("meta"), quiet():
+        model: nn.Module = build(config)
+    return model
 
 
 def _from_pretrained(

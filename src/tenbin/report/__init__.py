@@ -5,7 +5,7 @@ from pathlib import Path
 from tenbin.report.advice import Advice, read_advice, recommendation_text
 from tenbin.report.build import ReportData, build_report
 from tenbin.report.evidence import comparable
-from tenbin.report.html import to_html
+from tenbin.report.html import inspection_html, to_html
 from tenbin.report.markdown import to_markdown
 from tenbin.report.paper import paper_tables
 from tenbin.report.table import Table
@@ -19,6 +19,7 @@ __all__ = [
     "Table",
     "build_report",
     "comparable",
+    "inspection_html",
     "paper_tables",
     "read_advice",
     "recommendation_text",

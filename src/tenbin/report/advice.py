@@ -96,9 +96,11 @@ class _Voice:
             return [
                 self.words(
                     "advice.clearly",
-                    count=len(pairs),
+                    n=len(pairs),
                     system=_other(closest, chosen).name,
-                    pairs=sum(1 for c in self.found.comparisons if c.p_value is not None),
+                    corrected=self.words(
+                        "advice.corrected", n=sum(1 for c in self.found.comparisons if c.p_value is not None)
+                    ),
                     **self._figures(closest, chosen),
                 )
             ]
@@ -201,7 +203,7 @@ class _Voice:
                 model=model,
                 set=self.words.split(split),
                 n=len(items),
-                what=self.words(f"caution.{'cut' if key == 'cut' else 'dropped'}"),
+                what=self.words(f"caution.{'cut' if key == 'cut' else 'dropped'}", n=len(items)),
             )
             for model, plan in self.evidence.plan.items()
             for key in ("cut", "left_out")

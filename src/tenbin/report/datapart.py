@@ -1,13 +1,15 @@
-"""DataPart: what the report says of the data: sets, lengths, balance of the categories, warnings."""
+"""DataPart: what a report says of the data: sets, lengths, balance of the categories, warnings."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tenbin.data.inspection import Inspection
 from tenbin.report.charts import Chart, balance_chart, histogram_chart
 from tenbin.report.evidence import Evidence
 from tenbin.report.table import Cell, Table, words
-from tenbin.report.text import MISSING
+from tenbin.report.text import MISSING, share_text
 from tenbin.report.words import Words
 
 CHARACTERS = "characters"
@@ -28,20 +30,35 @@ class DataPart:
 
 
 def data_part(evidence: Evidence, say: Words) -> DataPart:
-    """From data.json and inspection.json, as far as they are there."""
+    """Of a study, from data.json and inspection.json, as far as they are there."""
     inspection: Mapping[str, Any] = evidence.inspection or {}
+    categories = inspection.get("categories") or _seen_categories(evidence)
+    return _part(evidence.data, {**inspection, "categories": categories}, evidence.split, say)
+
+
+def inspection_part(inspection: Inspection, say: Words) -> DataPart:
+    """Of an inspection alone."""
+    sets = {
+        split: {"num_examples": number, "fingerprint": inspection.fingerprints[split]}
+        for split, number in inspection.num_examples.items()
+    }
+    return _part({"splits": sets}, inspection.to_json(), list(sets)[-1], say)
+
+
+def _part(data: Mapping[str, Any], inspection: Mapping[str, Any], reported: str, say: Words) -> DataPart:
     lengths: Records = inspection.get("lengths") or []
+    cuts: Records = inspection.get("cuts") or []
     tables = (
-        _sets(evidence, say),
+        _sets(data, say),
         _warnings(inspection, say),
         _lengths(lengths, say),
         _tokens(lengths, inspection, say),
-        _too_long(inspection.get("cuts") or [], say),
+        _too_long(cuts, say),
     )
-    charts = [balance_chart(_shares(inspection, evidence), say)]
-    for split in dict.fromkeys(("train", evidence.split)):
+    charts = [balance_chart(_shares(inspection), say)]
+    for split in dict.fromkeys(("train", reported)):
         charts.append(_histograms(lengths, split, say))
-    notes = [*(evidence.data.get("notes") or []), *(inspection.get("notes") or [])]
+    notes = [*(data.get("notes") or []), *(inspection.get("notes") or []), *_nothing_cut(cuts, say)]
     return DataPart(
         tables=tuple(table for table in tables if table is not None),
         charts=tuple(chart for chart in charts if chart is not None),
@@ -49,23 +66,28 @@ def data_part(evidence: Evidence, say: Words) -> DataPart:
     )
 
 
-def _sets(evidence: Evidence, say: Words) -> Table | None:
-    splits: Mapping[str, Mapping[str, Any]] = evidence.data.get("splits") or {}
+def _sets(data: Mapping[str, Any], say: Words) -> Table | None:
+    splits: Mapping[str, Mapping[str, Any]] = data.get("splits") or {}
     if not splits:
         return None
-    rows = []
-    for name, split in splits.items():
-        source = str(split.get("name") or split.get("file") or MISSING)
-        fingerprint = str(split.get("fingerprint") or MISSING)
-        rows.append(
-            (Cell(say.split(name)), _number(split.get("num_examples")), Cell(source), Cell(fingerprint))
+    files = {name: str(split.get("name") or split.get("file") or "") for name, split in splits.items()}
+    with_files = any(files.values())
+    columns = ["set", "num_examples", *(["file"] if with_files else []), "fingerprint"]
+    rows = [
+        (
+            Cell(say.split(name)),
+            _number(split.get("num_examples")),
+            *([Cell(files[name] or MISSING)] if with_files else []),
+            Cell(str(split.get("fingerprint") or MISSING)),
         )
+        for name, split in splits.items()
+    ]
     return Table(
         id="sets",
         title=say("table.files"),
-        columns=tuple(say(f"table.{c}") for c in ("set", "num_examples", "file", "fingerprint")),
+        columns=tuple(say(f"table.{column}") for column in columns),
         rows=tuple(rows),
-        text_columns=frozenset({0, 2, 3}),
+        text_columns=frozenset({0, *range(2, len(columns))}),
     )
 
 
@@ -147,21 +169,42 @@ def _tokens(lengths: Records, inspection: Mapping[str, Any], say: Words) -> Tabl
 
 
 def _too_long(cuts: Records, say: Words) -> Table | None:
-    """Share of the training examples above some lengths, in each model's tokens."""
+    """Share of the training examples above some lengths, in each model's tokens; lengths that cut some."""
     mine = [cut for cut in cuts if cut.get("split") == "train"]
-    if not mine:
+    limits = sorted({int(cut["max_length"]) for cut in mine if cut["rows"]})
+    if not limits:
         return None
-    limits = sorted({int(cut["max_length"]) for cut in mine})
-    by_place = {(str(cut["model"]), int(cut["max_length"])): float(cut["rows"]) for cut in mine}
+    by_place = {(str(cut["model"]), int(cut["max_length"])): cut for cut in mine}
     models = dict.fromkeys(model for model, _ in by_place)
+    without_room = any(cut.get("answers") for cut in mine)
     return Table(
         id="too-long",
         title=say("data.too_long"),
         columns=(say("table.model"), *(f"> {limit:,}" for limit in limits)),
         rows=tuple(
-            (Cell(model), *(_share(by_place.get((model, limit))) for limit in limits)) for model in models
+            (Cell(model), *(_cut_cell(by_place.get((model, limit))) for limit in limits)) for model in models
         ),
+        notes=(say("data.no_room"),) if without_room else (),
     )
+
+
+def _cut_cell(cut: Mapping[str, Any] | None) -> Cell:
+    if cut is None:
+        return Cell(MISSING)
+    rows, answers = float(cut["rows"]), float(cut.get("answers") or 0)
+    without_room = f" ({share_text(answers)})" if answers else ""
+    return Cell(f"{share_text(rows)}{without_room}", rows)
+
+
+def _nothing_cut(cuts: Records, say: Words) -> list[str]:
+    """A sentence a model whose training examples are shorter than every length looked at."""
+    lines = []
+    for model in dict.fromkeys(str(cut["model"]) for cut in cuts):
+        mine = [cut for cut in cuts if cut["model"] == model and cut.get("split") == "train"]
+        if mine and not any(cut["rows"] for cut in mine):
+            limit = min(int(cut["max_length"]) for cut in mine)
+            lines.append(say("data.none_longer", model=model, set=say.split("train"), limit=f"{limit:,}"))
+    return lines
 
 
 def _histograms(lengths: Records, split: str, say: Words) -> Chart | None:
@@ -184,18 +227,19 @@ def bars_of(edges: Sequence[float], counts: Sequence[int]) -> list[tuple[float, 
     return bars
 
 
-def _shares(inspection: Mapping[str, Any], evidence: Evidence) -> dict[str, dict[str, float]]:
-    """Set -> category -> share; from the inspection, else from the references of the reporting set."""
+def _seen_categories(evidence: Evidence) -> dict[str, dict[str, int]]:
+    """Without an inspection: the references of the reporting set."""
+    if evidence.task != "classification":
+        return {}
+    rows = next((system.rows for system in evidence.systems if system.rows), ())
+    return {evidence.split: dict(Counter(reference for row in rows for reference in row.references[:1]))}
+
+
+def _shares(inspection: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Set -> category -> share."""
     counts: dict[str, dict[str, int]] = {
         split: dict(numbers) for split, numbers in (inspection.get("categories") or {}).items()
     }
-    if not counts and evidence.task == "classification":
-        rows = next((system.rows for system in evidence.systems if system.rows), ())
-        found: dict[str, int] = {}
-        for row in rows:
-            for reference in row.references[:1]:
-                found[reference] = found.get(reference, 0) + 1
-        counts = {evidence.split: found}
     order = list(dict.fromkeys(c for numbers in counts.values() for c in numbers))
     return {
         split: {c: numbers.get(c, 0) / sum(numbers.values()) for c in order}
@@ -213,7 +257,3 @@ def _number(value: object, exact: bool = True) -> Cell:
     if not isinstance(value, int | float):
         return Cell(MISSING)
     return Cell(f"{value:,.0f}" if exact else f"{value:,.1f}", value)
-
-
-def _share(value: float | None) -> Cell:
-    return Cell(f"{100 * value:.1f} %" if value is not None else MISSING, value)

@@ -1,11 +1,16 @@
-"""The report as one self-contained HTML file: no script, nothing loaded, every text escaped."""
+"""Reports as one self-contained HTML file: no script, nothing loaded, every text escaped."""
+
+from datetime import datetime
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from tenbin.data.inspection import Inspection
 from tenbin.report.build import ReportData
 from tenbin.report.charts import Chart
+from tenbin.report.datapart import inspection_part
 from tenbin.report.text import scale_of, shorten, visible
+from tenbin.report.words import Language, Words
 
 PROMPT_LIMIT = 240
 COMPLETION_LIMIT = 600
@@ -13,6 +18,37 @@ COMPLETION_LIMIT = 600
 
 def to_html(report: ReportData) -> str:
     """Render templates/report.html."""
+    return _render(
+        "report.html",
+        say=report.words,
+        report=report,
+        score=scale_of(report.evidence.headline).text,
+        prompt_limit=PROMPT_LIMIT,
+        completion_limit=COMPLETION_LIMIT,
+    )
+
+
+def inspection_html(
+    inspection: Inspection, name: str, *, language: Language = "en", now: datetime | None = None
+) -> str:
+    """What `tenbin inspect` found, as one file of the same kind.
+
+    Args:
+        name: of the study.
+        now: the date to print, for tests; the clock's without it.
+    """
+    say = Words(language)
+    date = (now or datetime.now()).strftime("%Y-%m-%d %H:%M")
+    return _render(
+        "inspection.html",
+        say=say,
+        title=say("page.inspection_title", name=name),
+        written=say("page.written", date=date),
+        part=inspection_part(inspection, say),
+    )
+
+
+def _render(template: str, **values: object) -> str:
     environment = Environment(
         loader=PackageLoader("tenbin", "templates"),
         autoescape=True,
@@ -22,15 +58,7 @@ def to_html(report: ReportData) -> str:
     )
     environment.filters["visible"] = visible
     environment.filters["shorten"] = shorten
-    scale = scale_of(report.evidence.headline)
-    return environment.get_template("report.html").render(
-        report=report,
-        say=report.words,
-        score=scale.text,
-        svg=_svg,
-        prompt_limit=PROMPT_LIMIT,
-        completion_limit=COMPLETION_LIMIT,
-    )
+    return environment.get_template(template).render(svg=_svg, **values)
 
 
 def _svg(chart: Chart) -> Markup:

@@ -61,6 +61,15 @@ def p_text(p_value: float) -> str:
     return f"= {p_value:.3f}" if p_value < 0.9995 else "= 1"
 
 
+def share_text(share: float) -> str:
+    """A share in percent; a small one never looks like none.
+
+    >>> share_text(0.0004), share_text(0.0), share_text(0.125)
+    ('< 0.1 %', '0.0 %', '12.5 %')
+    """
+    return "< 0.1 %" if 0 < share < 0.0005 else f"{100 * share:.1f} %"
+
+
 def seconds_text(seconds: float) -> str:
     """A duration: `45 s`, `12 min 05 s`, `3 h 07 min`."""
     if seconds < 10:

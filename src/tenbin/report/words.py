@@ -17,13 +17,15 @@ class Words:
     language: Language
 
     def __call__(self, key: str, **values: object) -> str:
-        """The text of `section.key`.
+        """The text of `section.key`, or of `section.key_one` where there is one and the value `n` is 1.
 
         Raises:
             KeyError: if the catalogue does not have it, or a value is missing: a mistake of ours.
         """
         section, name = key.split(".")
-        text: str = catalogue()[section][name][self.language]
+        texts = catalogue()[section]
+        one = f"{name}_one"
+        text: str = texts[one if str(values.get("n")) == "1" and one in texts else name][self.language]
         return text.format(**values)
 
     def split(self, name: str) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tenbin.config import StudyConfig
-from tenbin.errors import DataError, Problem
+from tenbin.errors import DataError, ModelError, Problem
 from tenbin.memory import (
     CPU_MICRO_BATCH,
     GPU_MICRO_BATCH,
@@ -106,12 +106,18 @@ def plan_model(
     room = shape.max_positions - task.generation.max_new_tokens
     most_input = min(room, config.generation.max_input_tokens or room)
 
-    problems: list[Problem] = []
+    problems = _no_room(config, label, shape, task)
+    if problems:
+        raise DataError(problems)
     train = _fit(config, encoder, task, training, most, target=True, problems=problems)
     fitted = {
         split: _fit(config, encoder, task, examples, most_input, target=False, problems=problems)
         for split, examples in evaluation.items()
     }
+    if not train.examples and config.training.learning_rates and not problems:
+        found = f"{label}: none of the {len(training)} training examples fits {most} tokens"
+        remedy = 'allow more (training.max_length, budget), or set data.too_long to "cut"'
+        problems.append(Problem(where="training.max_length", found=found, remedy=remedy))
     if problems:
         raise DataError(problems)
     encoded = tuple(encoder.example(task, example) for example in train.examples)
@@ -137,6 +143,20 @@ def plan_model(
     )
 
 
+def _no_room(config: StudyConfig, label: str, shape: ModelShape, task: Task) -> list[Problem]:
+    """The problem of a model whose positions are all taken by the answer; [] where there is none."""
+    if task.generation.max_new_tokens < shape.max_positions:
+        return []
+    return [
+        Problem(
+            where="generation.max_new_tokens",
+            found=f"{task.generation.max_new_tokens} new tokens leave no room for a prompt: {label} has"
+            f" {shape.max_positions} positions",
+            remedy="allow fewer new tokens, or choose a model with more positions",
+        )
+    ]
+
+
 def _fit(
     config: StudyConfig,
     encoder: Encoder,
@@ -158,8 +178,12 @@ def _fit(
         if length <= most:
             kept.append(example)
         elif config.data.too_long == "cut":
-            shorter, cut[example.id] = encoder.fit(task, example, most, target=target)
-            kept.append(shorter)
+            try:
+                shorter, cut[example.id] = encoder.fit(task, example, most, target=target)
+            except ModelError as error:
+                problems += error.problems
+            else:
+                kept.append(shorter)
         elif config.data.too_long == "leave_out":
             left_out.append(example.id)
             if not target:

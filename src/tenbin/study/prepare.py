@@ -1,5 +1,6 @@
 """Prepared: a study whose data are read and whose task is known; nothing of torch, no model yet."""
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from tenbin.data.load import load_dataset
 from tenbin.data.splits import Splits
 from tenbin.errors import DataError, Problem
 from tenbin.evaluate import evaluate_baseline
-from tenbin.runs import StudyFolder, write_text
+from tenbin.runs import StudyFolder, storage, write_text
+from tenbin.study.screen import Screen, SilentScreen
 from tenbin.tasks.base import Task
 from tenbin.tasks.registry import TASKS, input_fields, make_task
 from tenbin.types import Example, JsonValue, SplitName
@@ -62,12 +64,14 @@ def prepare(study_file: Path, overrides: dict[str, object] | None = None) -> Pre
     """
     config = read_study(study_file, overrides)
     fields = input_fields(config, study_file.name)
+    entry = TASKS[config.task]
     splits = load_dataset(
         config.data,
         base=study_file.parent,
-        input_fields=fields,
-        target_field=TASKS[config.task].target,
-        group_field="passage" if config.task == "reading" else None,
+        input_fields=fields.required,
+        optional_fields=fields.optional,
+        target_field=entry.target,
+        group_field=entry.group_field,
     )
     if splits.validation is None and splits.test is None:
         raise DataError(
@@ -87,10 +91,30 @@ def prepare(study_file: Path, overrides: dict[str, object] | None = None) -> Pre
     )
 
 
-def write_prepared(prepared: Prepared) -> None:
-    """Write study.toml and data.json: what the report needs to know beside the runs."""
+def say_bad_rows(prepared: Prepared, screen: Screen) -> None:
+    """How many rows `data.skip_bad_rows` left out, where there are some."""
+    if number := prepared.splits.num_bad_rows:
+        screen.say(f"{number:,} rows with errors are left out (data.skip_bad_rows)")
+
+
+def write_bad_rows(prepared: Prepared, screen: Screen) -> None:
+    """Write bad_rows.jsonl, one problem a line, and say so; without bad rows there is no such file."""
+    path = prepared.folder.path / "bad_rows.jsonl"
+    if not prepared.splits.num_bad_rows:
+        with storage(path):
+            path.unlink(missing_ok=True)  # of an earlier version of the data
+        return
+    lines = [json.dumps(asdict(problem), ensure_ascii=False) for problem in prepared.splits.bad_rows]
+    write_text(path, "".join(f"{line}\n" for line in lines))
+    say_bad_rows(prepared, screen)
+    screen.say(f"they are listed in {path}")
+
+
+def write_prepared(prepared: Prepared, screen: Screen | None = None) -> None:
+    """Write study.toml, data.json and bad_rows.jsonl: what the report needs to know beside the runs."""
     config, folder = prepared.config, prepared.folder
     write_text(folder.path / "study.toml", config.to_toml())
+    write_bad_rows(prepared, screen or SilentScreen())
     reported = prepared.dataset(prepared.report_on)
     baselines: list[JsonValue] = []
     for baseline in prepared.task.baselines:

@@ -1,6 +1,7 @@
 """The main job: inspect -> plan -> fine-tune -> evaluate -> report, doing only what is not done yet."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,14 +11,11 @@ from platformdirs import user_cache_path
 from tenbin.config import ModelConfig, resolve_path
 from tenbin.data.inspection import Inspection, inspect_splits
 from tenbin.device import Device, find_device
-from tenbin.errors import Interrupted
+from tenbin.errors import ConfigError, Interrupted, StorageError, UserError
 from tenbin.models import attention
 from tenbin.models.encode import Encoder
-from tenbin.models.loading import (
-    ModelSource,
-    load_model,
-    resolve_source,
-)
+from tenbin.models.loading import ModelSource, empty_model, load_model, resolve_source
+from tenbin.models.lora import inject
 from tenbin.models.tokenizer import load_tokenizer
 from tenbin.report import write_report
 from tenbin.runs import RunResult, RunSpec, storage
@@ -73,7 +71,7 @@ def run_study(
     planned = plan_study(prepared, device, cache_dir=cache_dir, offline=offline, screen=screen)
     with storage(prepared.folder.path):
         prepared.folder.path.mkdir(parents=True, exist_ok=True)
-    write_prepared(prepared)
+    write_prepared(prepared, screen)
     write_plans(prepared, planned)
     screen.stage("inspect")
     inspect_study(prepared, planned)
@@ -99,37 +97,71 @@ def plan_study(
 
     Args:
         weights: whether a hub model's weights are fetched too.
+
+    Raises:
+        UserError: what is wrong with any of the models, of all of them at once.
     """
+    planned: list[Planned] = []
+    errors: list[UserError] = []
+    for model in prepared.config.model:
+        try:
+            planned.append(
+                _plan_one(
+                    prepared,
+                    model,
+                    device,
+                    cache_dir=cache_dir or user_cache_path("tenbin"),
+                    offline=offline,
+                    weights=weights,
+                    screen=screen,
+                )
+            )
+        except UserError as error:
+            errors.append(error)
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise ConfigError(list(dict.fromkeys(p for error in errors for p in error.problems)))
+    return tuple(planned)
+
+
+def _plan_one(
+    prepared: Prepared,
+    model: ModelConfig,
+    device: Device,
+    *,
+    cache_dir: Path,
+    offline: bool,
+    weights: bool,
+    screen: Screen,
+) -> Planned:
     config = prepared.config
     dtype = device.dtype(config.training.dtype)
-    cap = device.cap(config.budget.vram_mib)
-    planned = []
-    for model in config.model:
-        source = resolve_source(
-            located(model.source, prepared),
-            tokenizer=located(model.tokenizer, prepared) if model.tokenizer else None,
-            cache_dir=cache_dir or user_cache_path("tenbin"),
-            offline=offline,
-            weights=weights,
-            progress=screen.say,
-        )
-        shape = source.shape
-        encoder = Encoder(load_tokenizer(source.tokenizer), chat=config.prompt.chat)
-        plan = plan_model(
-            config,
-            model.label,
-            shape,
-            encoder,
-            prepared.task,
-            prepared.splits.train.examples,
-            {split: d.examples for split, d in prepared.datasets().items() if split != "train"},
-            cap_bytes=cap,
-            dtype_bytes=2 if dtype == "bf16" else 4,
-            gpu=device.kind == "cuda",
-        )
-        specs = run_specs(config, prepared, model, fingerprint=source.fingerprint, plan=plan, dtype=dtype)
-        planned.append(Planned(model=model, source=source, encoder=encoder, plan=plan, specs=tuple(specs)))
-    return tuple(planned)
+    source = resolve_source(
+        located(model.source, prepared),
+        tokenizer=located(model.tokenizer, prepared) if model.tokenizer else None,
+        cache_dir=cache_dir,
+        offline=offline,
+        weights=weights,
+        progress=screen.say,
+    )
+    if config.training.learning_rates and config.lora.targets != "all-linear":
+        inject(empty_model(source), config.lora.targets)  # refuses a target that matches nothing
+    encoder = Encoder(load_tokenizer(source.tokenizer), chat=config.prompt.chat)
+    plan = plan_model(
+        config,
+        model.label,
+        source.shape,
+        encoder,
+        prepared.task,
+        prepared.splits.train.examples,
+        {split: d.examples for split, d in prepared.datasets().items() if split != "train"},
+        cap_bytes=device.cap(config.budget.vram_mib),
+        dtype_bytes=2 if dtype == "bf16" else 4,
+        gpu=device.kind == "cuda",
+    )
+    specs = run_specs(config, prepared, model, fingerprint=source.fingerprint, plan=plan, dtype=dtype)
+    return Planned(model=model, source=source, encoder=encoder, plan=plan, specs=tuple(specs))
 
 
 def located(source: str, prepared: Prepared) -> str:
@@ -184,7 +216,8 @@ def run_model(prepared: Prepared, planned: Planned, device: Device, screen: Scre
         except Interrupted:
             raise
         except Exception as error:
-            run.log("failed", error=f"{type(error).__name__}: {error}")
+            with suppress(StorageError):  # a full disk must not hide the error itself
+                run.log("failed", error=f"{type(error).__name__}: {error}")
             raise
         results.append(done)
         screen.say(summary_line(done))

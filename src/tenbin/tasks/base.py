@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from statistics import fmean
 from typing import Literal
 
@@ -12,6 +13,9 @@ from tenbin.types import Example, GenerationConfig, Message
 
 PLACEHOLDER = re.compile(r"\$(\$|[A-Za-z_]+|\{[A-Za-z_]+\})")
 RESPONSE = "response"
+PART = re.compile(r"\$\$|\$\[([A-Za-z_]+)\](.*?)\$\[/\1\]", re.DOTALL)
+"""A part of a template that goes with a field: `$[context]### 資料\\n$context$[/context]`; or `$$`."""
+PART_MARK = re.compile(r"\$\$|(\$\[/?[A-Za-z_]*\]?)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +26,13 @@ class PromptTemplate:
     teaches and which ends a completion. `$$` is a dollar sign. The same object renders the prompt in
     training, evaluation, serving and export, and is stored with the adapter.
 
+    What stands between `$[field]` and `$[/field]` is left out of the prompts of examples in which the field
+    is empty: a heading goes with its text, and rows with and without it share one template.
+
     >>> PromptTemplate("Q: $question A: $response").prompt({"question": "1+1?"})
     'Q: 1+1? A: '
+    >>> PromptTemplate("$[hint]($hint) $[/hint]$text => $response").prompt({"text": "?", "hint": ""})
+    '? => '
     """
 
     text: str
@@ -33,6 +42,12 @@ class PromptTemplate:
         """Names of the input fields, in order of appearance, without `response`."""
         names = [m.group(1).strip("{}") for m in PLACEHOLDER.finditer(self.text) if m.group(1) != "$"]
         return tuple(dict.fromkeys(name for name in names if name != RESPONSE))
+
+    @property
+    def optional_fields(self) -> tuple[str, ...]:
+        """The fields that stand only in parts of their own, so that examples may lack them."""
+        outside = PromptTemplate(PART.sub(_without_own_field, self.text)).fields
+        return tuple(name for name in self.fields if name not in outside)
 
     @property
     def fingerprint(self) -> str:
@@ -58,7 +73,7 @@ class PromptTemplate:
             Problem(
                 where=where,
                 found=f"the template uses ${name}, which the task does not have",
-                remedy=f"use {', '.join('$' + f for f in input_fields)} and $response",
+                remedy=_near_field(name, input_fields),
             )
             for name in self.fields
             if name not in input_fields
@@ -80,8 +95,22 @@ class PromptTemplate:
                     remedy="put every field before $response",
                 )
             )
+        problems += self._part_problems(where, num_responses == 1)
         if problems:
             raise ConfigError(problems)
+
+    def _part_problems(self, where: str, has_halves: bool) -> list[Problem]:
+        """Marks of parts that open or close nothing, and parts that hold or follow `$response`."""
+        before, after = self._halves() if has_halves else (self.text, "")
+        left = [m.group(1) for m in PART_MARK.finditer(PART.sub("", before) + after) if m.group(1)]
+        return [
+            Problem(
+                where=where,
+                found=f"{mark} has no partner before $response",
+                remedy="write a part as $[field]...$[/field], all of it before $response",
+            )
+            for mark in left
+        ]
 
     def _halves(self) -> tuple[str, str]:
         for match in PLACEHOLDER.finditer(self.text):
@@ -96,12 +125,35 @@ class PromptTemplate:
             name = match.group(1).strip("{}")
             return "$" if name == "$" else inputs[name]
 
-        return PLACEHOLDER.sub(value, self._halves()[0])
+        # Parts are chosen in the template alone, so that no value is read as one.
+        chosen = PART.sub(lambda part: _kept_part(part, inputs), self._halves()[0])
+        return PLACEHOLDER.sub(value, chosen)
 
     @property
     def suffix(self) -> str:
         """The fixed text after the response; empty in most templates."""
         return self._halves()[1].replace("$$", "$")
+
+
+def _kept_part(part: re.Match[str], inputs: Mapping[str, str]) -> str:
+    name = part.group(1)
+    if name is None:
+        return part.group()
+    return part.group(2) if inputs[name].strip() else ""
+
+
+def _without_own_field(part: re.Match[str]) -> str:
+    """A part without the field it goes with; `$$` stays."""
+    if part.group(1) is None:
+        return part.group()
+    names = PromptTemplate(part.group(2)).fields
+    return " ".join(f"${name}" for name in names if name != part.group(1))
+
+
+def _near_field(name: str, fields: Sequence[str]) -> str:
+    near = get_close_matches(name, fields, n=1, cutoff=0.6)
+    hint = f"did you mean ${near[0]}? " if near else ""
+    return f"{hint}use {', '.join('$' + field for field in fields)} and $response"
 
 
 @dataclass(frozen=True, slots=True)

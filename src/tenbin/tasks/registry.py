@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tenbin.config import StudyConfig, TaskName
-from tenbin.tasks import classification, reading, summarization
+from tenbin.errors import ConfigError, Problem
+from tenbin.tasks import classification, question_bank, reading, summarization
 from tenbin.tasks.base import PromptTemplate, Task
 
 
@@ -19,11 +20,14 @@ class TaskEntry:
     """Input fields that a template may use."""
     target: str
     """Field of the references."""
-    paper: PromptTemplate
+    paper: PromptTemplate | None
+    """The paper's template; None of a task that is not the paper's."""
     plain: Callable[[Sequence[str]], PromptTemplate]
     """Categories -> default template."""
     make: Callable[[PromptTemplate, Sequence[str], int | None], Task]
     """(template, categories, most new tokens) -> task."""
+    group_field: str | None = None
+    """What makes a group where the study names no column: the input whose equal texts belong together."""
 
 
 TASKS: dict[TaskName, TaskEntry] = {
@@ -42,6 +46,7 @@ TASKS: dict[TaskName, TaskEntry] = {
         paper=reading.PAPER,
         plain=lambda categories: reading.PLAIN,
         make=lambda template, categories, most: reading.task(template, most),
+        group_field="passage",
     ),
     "summarization": TaskEntry(
         required=summarization.REQUIRED,
@@ -51,21 +56,51 @@ TASKS: dict[TaskName, TaskEntry] = {
         plain=lambda categories: summarization.PLAIN,
         make=lambda template, categories, most: summarization.task(template, most),
     ),
+    "question_bank": TaskEntry(
+        required=question_bank.REQUIRED,
+        optional=question_bank.OPTIONAL,
+        target=question_bank.TARGET,
+        paper=None,
+        plain=lambda categories: question_bank.PLAIN,
+        make=lambda template, categories, most: question_bank.task(template, most),
+        group_field=question_bank.GROUP,
+    ),
 }
 
 
-def input_fields(config: StudyConfig, where: str = "study.toml") -> tuple[str, ...]:
-    """The input fields that the study's template uses: what the readers must find.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputFields:
+    """What the readers look for: the fields that the study's template uses."""
+
+    required: tuple[str, ...]
+    """Every example has text in them."""
+    optional: tuple[str, ...]
+    """They may be empty, and a file need not have them."""
+
+
+def input_fields(config: StudyConfig, where: str = "study.toml") -> InputFields:
+    """The input fields that the study's template uses: what the readers must find, and what they may.
 
     Raises:
-        ConfigError: where the template and the task's fields do not agree.
+        ConfigError: where the template and the task's fields do not agree, or there is no such preset.
     """
     entry = TASKS[config.task]
+    if config.prompt.template is None and config.prompt.preset == "paper" and entry.paper is None:
+        raise ConfigError(
+            Problem(
+                where=f"{Path(where).name}: prompt.preset",
+                found=f"the paper has no template for {config.task}",
+                remedy='use preset = "plain" or a template of your own',
+            )
+        )
     template = _template(config, ())
     extra = {*entry.optional, *config.data.columns} - {entry.target}
     allowed = (*entry.required, *(f for f in template.fields if f in extra and f not in entry.required))
     template.check(allowed, f"{Path(where).name}: prompt.template")
-    return template.fields
+    optional = tuple(name for name in template.optional_fields if name not in entry.required)
+    return InputFields(
+        required=tuple(name for name in template.fields if name not in optional), optional=optional
+    )
 
 
 def make_task(config: StudyConfig, categories: Sequence[str] = ()) -> Task:
@@ -78,4 +113,6 @@ def _template(config: StudyConfig, categories: Sequence[str]) -> PromptTemplate:
     if config.prompt.template is not None:
         return PromptTemplate(config.prompt.template)
     entry = TASKS[config.task]
-    return entry.paper if config.prompt.preset == "paper" else entry.plain(categories)
+    if config.prompt.preset == "paper" and entry.paper is not None:
+        return entry.paper
+    return entry.plain(categories)

@@ -5,6 +5,7 @@ another name, flushed to the disk and then renamed, so every folder of that name
 goes only after that.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -42,9 +44,7 @@ def write_checkpoint(
         with storage(folder):
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
-            save_file(
-                {name: t.contiguous() for name, t in tensors.items()}, temporary / "tensors.safetensors"
-            )
+            _save({name: t.contiguous() for name, t in tensors.items()}, temporary / "tensors.safetensors")
             (temporary / "state.json").write_text(json.dumps(state, ensure_ascii=False), encoding="utf-8")
             for path in temporary.iterdir():
                 _flush(path)
@@ -66,6 +66,14 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
     newest = whole[-1]
     state = json.loads((newest / "state.json").read_text(encoding="utf-8"))
     return Checkpoint(load_file(newest / "tensors.safetensors"), state)
+
+
+def _save(tensors: dict[str, Tensor], path: Path) -> None:
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:  # it wraps the system's error without its number
+        full = "No space left" in str(error)
+        raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
 
 
 def _whole(folder: Path) -> list[Path]:

@@ -92,11 +92,11 @@ def train(
             if job.step == per_epoch * (len(progress.epochs) + 1):
                 _end_epoch(job, progress, run, hooks)
                 save()
-            if job.step == num_steps:
-                return progress
             if stop.asked:
                 save()
                 raise Interrupted(f"stopped at step {job.step} of {num_steps}; the checkpoint is saved")
+            if job.step == num_steps:
+                return progress
             with _dropout(model):
                 stats = train_step(model, job, examples, most_tokens)
             _count(progress, stats)

@@ -170,6 +170,18 @@ def _flexeval_em(answer: str, reference: str) -> float:
     return float(answer == reference)
 
 
+def exact_match_nfkc(answer: str, reference: str) -> float:
+    """1 if the texts are equal after NFKC, lower case, white space joined and 。 off the end.
+
+    Source: ours, for short answers. 「２０２１ 年。」 against 2021 年: 1; 42です against 42: 0.
+    """
+    return float(_plain(answer) == _plain(reference))
+
+
+def _plain(text: str) -> str:
+    return " ".join(normalize.nfkc(text).lower().split()).rstrip("。").rstrip()
+
+
 def _ai_king(pair: Pair) -> Pair:
     return lambda answer, reference: pair(normalize.ai_king(answer), normalize.ai_king(reference))
 
@@ -226,6 +238,13 @@ def answer_metrics() -> tuple[Metric, ...]:
             f"F1 of words without punctuation; {jpstable}",
             best_of(_jpstable_f1),
             False,
+        ),
+        (
+            "exact_match_nfkc",
+            "EM",
+            "equality; NFKC, lower case, white space joined, 。 off the end; best of the references (tenbin)",
+            best_of(exact_match_nfkc),
+            True,
         ),
         ("exact_match_llmjp", "EM llm-jp", f"equality; {llmjp}", first_only(_llmjp_em), True),
         (
