@@ -10,6 +10,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 demo: .venv/installed-train
 	$(BIN)/tenbin demo --yes
 
+# One thread a worker: two workers of two threads would wait for each other.
+test check: export OMP_NUM_THREADS = 1
+
 test: .venv/installed-dev model
 	bash tests/setup.sh
 	$(BIN)/python -m pytest -n 2 -m "not gpu"

@@ -85,7 +85,9 @@ def test_the_resolved_study_reads_back_as_itself(tmp_path):
 def test_set_changes_a_key_before_checking(tmp_path):
     path = tmp_path / "study.toml"
     path.write_text(tomli_w.dumps(LEAST), encoding="utf-8")
-    config = read_study(path, {"training.epochs": 2, "model.0.name": "x", "budget.vram_mib": 46000})
+    changes = {"training.epochs": 2, "model.0.name": "x", "budget.vram_mib": 46000, "output": "out"}
+    config = read_study(path, changes)
+    assert config.output == "out"
     assert (config.training.epochs, config.model[0].label, config.budget.vram_mib) == (2, "x", 46000)
     with pytest.raises(ConfigError, match="did you mean `epochs`"):
         read_study(path, {"training.epoch": 2})

@@ -131,11 +131,18 @@ def demo(
 
 
 @metrics_app.command("list")
-def list_metrics() -> None:
+def list_metrics(
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="As the table of docs/guide/metrics.md.")
+    ] = False,
+) -> None:
     """Every metric: id, name, definition with tokenizer and dictionary."""
-    from tenbin.commands import show_metrics
+    from tenbin.commands import metrics_markdown, show_metrics
 
-    show_metrics(_console())
+    if markdown:
+        print(metrics_markdown(), end="")
+    else:
+        show_metrics(_console())
 
 
 @metrics_app.command("verify")

@@ -60,15 +60,10 @@ def print_outcome(folder: Path, console: Console) -> None:
 def plan_study(study: Path, overrides: Mapping[str, Any], *, offline: bool, console: Console) -> None:
     """`tenbin plan`."""
     need_training()
-    from tenbin.device import find_device
-    from tenbin.study.prepare import prepare, say_bad_rows
-    from tenbin.study.run import plan_study as plan
+    from tenbin.study.run import plan_file
 
-    prepared = prepare(study, dict(overrides))
-    screen = TerminalScreen(console)
-    say_bad_rows(prepared, screen)
-    planned = plan(prepared, find_device(), cache_dir=None, offline=offline, screen=screen)
-    console.print(plan_table({"models": [p.plan.to_json() for p in planned]}))
+    plans = plan_file(study, overrides, offline=offline, screen=TerminalScreen(console))
+    console.print(plan_table({"models": [plan.to_json() for plan in plans]}))
 
 
 def inspect_study(
@@ -136,6 +131,17 @@ def show_metrics(console: Console) -> None:
     for row in list_metrics():
         table.add_row(row.id, row.name, row.definition)
     console.print(table)
+
+
+def metrics_markdown() -> str:
+    """`tenbin metrics list --markdown`: the table of docs/guide/metrics.md."""
+    from tenbin.tasks.metrics import list_metrics
+
+    rows = [
+        f"| `{row.id}` | {row.name} | {row.definition.replace('|', chr(92) + '|')} |"
+        for row in list_metrics()
+    ]
+    return "\n".join(["| id | name | definition |", "| --- | --- | --- |", *rows]) + "\n"
 
 
 def verify(file: Path, console: Console) -> int:

@@ -1,5 +1,4 @@
 import json
-import os
 import struct
 from pathlib import Path
 
@@ -7,6 +6,7 @@ import gguf
 import pytest
 import torch
 from tests.models.test_lora import R4, fill_adapter
+from tests.real_parts import real_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tenbin.errors import ModelError, StorageError
@@ -138,19 +138,9 @@ def test_a_file_cut_in_its_weights(tmp_path):
         convert(path, tmp_path / "cache")
 
 
-@pytest.fixture(scope="module")
-def real(tmp_path_factory):
-    """The real model's source: $TENBIN_TEST_MODEL, or what `make model` put into the user's cache."""
-    import platformdirs
-
-    from tenbin.models.fetch import MODEL_FILE
-
-    cache = Path(platformdirs.user_cache_dir("tenbin"))
-    given = os.environ.get("TENBIN_TEST_MODEL")
-    path = Path(given) if given else cache / MODEL_FILE
-    if not path.exists():
-        pytest.skip("the real model is not here: run `make model` or set TENBIN_TEST_MODEL")
-    return resolve_source(str(path), cache_dir=cache, offline=True)
+@pytest.fixture
+def real():
+    return real_model()
 
 
 @pytest.mark.model

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from tests.report.studies import evaluate
 
@@ -46,6 +48,13 @@ def test_groups_and_partial_scores_flip_signs():
 def test_an_example_without_a_score_is_left_out_of_the_pair():
     found = compare(system("a", [1.0, None, 1.0]), system("b", [1.0, 0.0, None]), "accuracy", 0.95)
     assert found.n == 1
+
+
+def test_rows_pair_by_id_whatever_their_order():
+    a, b = system("a", [1.0, 0.0, 1.0, 1.0]), system("b", [1.0, 0.0, 1.0, 0.0])
+    shuffled = replace(b, rows=b.rows[::-1])
+    assert compare(a, shuffled, "accuracy", 0.95) == replace(compare(a, b, "accuracy", 0.95), b=shuffled)
+    assert compare(a, shuffled, "accuracy", 0.95).only_a == 1
 
 
 def test_systems_without_rows_are_not_tested_and_say_so():

@@ -1,11 +1,15 @@
+import re
 from dataclasses import replace
 
 import pytest
 from tests.report.studies import evaluate, make_rows, make_study, spec_of, write_rows
 
+from tenbin.data.dataset import fingerprint_of
 from tenbin.report.evidence import comparable, read_evidence
 from tenbin.report.words import Words
 from tenbin.runs import RunResult, StudyFolder
+from tenbin.tasks.metrics import METRICS
+from tenbin.types import Example
 
 WORDS = Words("en")
 
@@ -40,6 +44,52 @@ def test_definitions_must_agree(result):
     )
     (reason,) = comparable(other, result)
     assert reason.startswith("definition of accuracy: 'by the last word' and ")
+
+
+def test_another_version_of_the_dictionary_is_another_metric(result):
+    ours = METRICS["rouge1"].definition
+    assert "fugashi " in ours
+    assert "ipadic 1.0.0" in ours
+    other = ours.replace("ipadic 1.0.0", "ipadic 2.0.0")
+    a, b = (
+        replace(result, metrics=(replace(result.metrics[0], metric="rouge1", definition=text),))
+        for text in (ours, other)
+    )
+    assert comparable(a, a) == []
+    assert comparable(a, b) == [f"definition of rouge1: {ours!r} and {other!r}"]
+
+
+@pytest.mark.parametrize(
+    "metric", [m for m in METRICS if m.startswith(("rouge", "jpstable")) and not m.endswith("_char")]
+)
+def test_every_metric_of_words_names_its_dictionary_and_version(metric):
+    found = re.findall(r"(fugashi|ipadic|unidic-lite) (\d\S*\d)", METRICS[metric].definition)
+    assert {name for name, _ in found} in ({"fugashi", "ipadic"}, {"fugashi", "unidic-lite"})
+
+
+def test_everything_that_differs_is_said_at_once(result):
+    other = replace(result, dataset="x", template="y", metrics=(replace(result.metrics[0], definition="z"),))
+    assert [reason.split(":")[0] for reason in comparable(other, result)] == [
+        "fingerprint of the data",
+        "fingerprint of the template",
+        "definition of accuracy",
+    ]
+
+
+def test_a_changed_reference_is_other_data():
+    example = Example(id="1", inputs={"text": "a"}, references=("b",))
+    prints = {
+        fingerprint_of([changed])
+        for changed in (
+            example,
+            replace(example, references=("c",)),
+            replace(example, inputs={"text": "c"}),
+            replace(example, id="2"),
+            replace(example, group="g"),
+        )
+    }
+    assert len(prints) == 5
+    assert fingerprint_of([replace(example, source="elsewhere.csv:9")]) == fingerprint_of([example])
 
 
 def test_runs_without_a_result_are_never_missing(tmp_path):

@@ -10,8 +10,14 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 from tenbin.study.run import run_study
 from tenbin.study.screen import SilentScreen
 
-GOOD = ("部屋が広くて快適", "朝食がとても豪華", "駅から近くて便利", "眺めが最高だった", "また泊まりたい宿")
-BAD = ("壁が薄くて眠れない", "掃除が行き届かない", "予約が通っていない", "食事が冷めていた", "二度と行かない宿")
+GOOD = ("部屋が広くて快適", "朝食が豪華", "駅から近くて便利", "眺めが最高だった", "また泊まりたい宿")
+BAD = (
+    "壁が薄くて眠れない",
+    "掃除が行き届かない",
+    "予約が通っていない",
+    "食事が冷めていた",
+    "二度と行かない宿",
+)
 DATA = {"classification": "reviews.jsonl", "reading": "handbook.jsonl", "summarization": "notices.jsonl"}
 
 
@@ -73,10 +79,10 @@ def tiny_folder(folder, *, positions=512, seed=0):
     return folder
 
 
-def write_study(folder, task="classification", *, rows=None, model=True, **sections):
+def write_study(folder, task="classification", *, rows=None, **sections):
     """The study file of a small study: model, data and settings beside it."""
     folder.mkdir(parents=True, exist_ok=True)
-    if model and not (folder / "model").exists():
+    if not (folder / "model").exists():
         tiny_folder(folder / "model")
     write_rows(folder / DATA[task], rows_of(task) if rows is None else rows)
     study = {
@@ -87,10 +93,11 @@ def write_study(folder, task="classification", *, rows=None, model=True, **secti
         "model": [{"source": "model", "name": "tiny"}],
         "lora": {"rank": 4, "alpha": 8.0},
         "training": {"learning_rates": [0.01], "epochs": 2, "batch_size": 4, "dtype": "fp32"},
-        "generation": {"max_new_tokens": 4},
+        "generation": {"max_new_tokens": 8},
     }
     for name, values in sections.items():
         study[name] = {**study.get(name, {}), **values} if isinstance(values, dict) else values
+    study["data"] = {key: value for key, value in study["data"].items() if value is not None}
     path = folder / "study.toml"
     path.write_text(tomli_w.dumps(study), encoding="utf-8")
     return path
@@ -109,10 +116,12 @@ class Told(SilentScreen):
         self.lines.append(title)
 
 
-def run(path, folder=None, **overrides):
+def run(path, **overrides):
     """Run a study offline: the result and what was said."""
     screen = Told()
-    result = run_study(path, overrides=overrides, cache_dir=path.parent / "cache", offline=True, screen=screen)
+    result = run_study(
+        path, overrides=overrides, cache_dir=path.parent / "cache", offline=True, screen=screen
+    )
     return result, screen.lines
 
 

@@ -175,25 +175,24 @@ def _too_long(cuts: Records, say: Words) -> Table | None:
     if not limits:
         return None
     by_place = {(str(cut["model"]), int(cut["max_length"])): cut for cut in mine}
-    models = dict.fromkeys(model for model, _ in by_place)
-    without_room = any(cut.get("answers") for cut in mine)
+    kinds = {"rows": "cut_rows"}
+    if any(cut.get("answers") for cut in mine):
+        kinds["answers"] = "cut_answers"
     return Table(
         id="too-long",
         title=say("data.too_long"),
-        columns=(say("table.model"), *(f"> {limit:,}" for limit in limits)),
+        columns=(say("table.model"), "", *(f"> {limit:,}" for limit in limits)),
         rows=tuple(
-            (Cell(model), *(_cut_cell(by_place.get((model, limit))) for limit in limits)) for model in models
+            (
+                Cell(model),
+                Cell(say(f"data.{text}")),
+                *(_share(by_place.get((model, limit), {}).get(key)) for limit in limits),
+            )
+            for model in dict.fromkeys(model for model, _ in by_place)
+            for key, text in kinds.items()
         ),
-        notes=(say("data.no_room"),) if without_room else (),
+        text_columns=frozenset({0, 1}),
     )
-
-
-def _cut_cell(cut: Mapping[str, Any] | None) -> Cell:
-    if cut is None:
-        return Cell(MISSING)
-    rows, answers = float(cut["rows"]), float(cut.get("answers") or 0)
-    without_room = f" ({share_text(answers)})" if answers else ""
-    return Cell(f"{share_text(rows)}{without_room}", rows)
 
 
 def _nothing_cut(cuts: Records, say: Words) -> list[str]:
@@ -257,3 +256,7 @@ def _number(value: object, exact: bool = True) -> Cell:
     if not isinstance(value, int | float):
         return Cell(MISSING)
     return Cell(f"{value:,.0f}" if exact else f"{value:,.1f}", value)
+
+
+def _share(value: float | None) -> Cell:
+    return Cell(share_text(value) if value is not None else MISSING, value)

@@ -222,13 +222,15 @@ def _systems(
 
 
 def _reference(done: list[tuple[Run, RunResult]], split: str, data: Mapping[str, Any]) -> EvalResult | None:
-    """The result that the others must compare with: on the study's own data, else of the largest group."""
+    """The result that the others must compare with: on the study's own data and under its own template as
+    far as there is one, then of the largest group."""
     found = [result.results[split] for _, result in done if split in result.results]
     if not found:
         return None
     wanted = data.get("splits", {}).get(split, {}).get("fingerprint")
-    of_study = [evaluation for evaluation in found if evaluation.dataset == wanted]
-    pool = of_study or found
+    pool = [evaluation for evaluation in found if evaluation.dataset == wanted] or found
+    template = data.get("template_fingerprint")
+    pool = [evaluation for evaluation in pool if evaluation.template == template] or pool
     keys = [(e.dataset, e.template, tuple(m.definition for m in e.metrics)) for e in pool]
     return pool[keys.index(Counter(keys).most_common(1)[0][0])]
 

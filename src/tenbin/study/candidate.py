@@ -88,7 +88,7 @@ class Candidate:
             remove_adapter(model, ADAPTER)
 
     def _train(self, run: Run, job: TrainJob) -> Progress:
-        total = job.num_steps(len(self.plan.encoded))
+        total = job.num_steps(len(self.plan.train.encoded))
         with self.screen.bar(f"{run.spec.label}: training", total, "step") as bar:
 
             def on_step(stats: StepStats) -> None:
@@ -97,7 +97,7 @@ class Candidate:
             return train(
                 self.loaded.model,
                 job,
-                self.plan.encoded,
+                self.plan.train.encoded,
                 run=run,
                 most_tokens=self.plan.memory.most_tokens,
                 hooks=Hooks(

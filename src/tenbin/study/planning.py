@@ -28,6 +28,8 @@ class Fitted:
     """Ids."""
     cut: dict[str, int] = field(default_factory=dict)
     """Id -> characters cut from the end of the longest input."""
+    encoded: tuple[Encoded, ...] = field(default=(), repr=False)
+    """Of a training set: the examples as token ids."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +48,6 @@ class ModelPlan:
     """Of one epoch."""
     train: Fitted
     evaluation: dict[str, Fitted]
-    encoded: tuple[Encoded, ...] = field(repr=False)
-    """The training examples, as token ids."""
     flops: float = 0.0
     """Floating-point operations of one training run, all epochs."""
 
@@ -120,7 +120,7 @@ def plan_model(
         problems.append(Problem(where="training.max_length", found=found, remedy=remedy))
     if problems:
         raise DataError(problems)
-    encoded = tuple(encoder.example(task, example) for example in train.examples)
+    encoded = train.encoded
     longest = max((len(e) for e in encoded), default=0)
     micro = config.training.micro_batch_tokens or min(limit, GPU_MICRO_BATCH if gpu else CPU_MICRO_BATCH)
     num_tokens = sum(len(e) for e in encoded)
@@ -138,7 +138,6 @@ def plan_model(
         num_train_tokens=num_tokens,
         train=train,
         evaluation=fitted,
-        encoded=encoded,
         flops=per_token * num_tokens * config.training.epochs,
     )
 
@@ -169,21 +168,23 @@ def _fit(
 ) -> Fitted:
     """Apply `data.too_long` to the examples with more than `most` tokens."""
     kept: list[Example] = []
+    encoded: list[Encoded] = []
     left_out: list[str] = []
     cut: dict[str, int] = {}
     for example in examples:
-        length = (
-            len(encoder.example(task, example)) if target else len(encoder.prompt(task.prompt(example))[0])
-        )
+        whole = encoder.example(task, example) if target else None
+        length = len(whole) if whole is not None else len(encoder.prompt(task.prompt(example))[0])
         if length <= most:
             kept.append(example)
+            encoded += [whole] if whole is not None else []
         elif config.data.too_long == "cut":
             try:
                 shorter, cut[example.id] = encoder.fit(task, example, most, target=target)
-            except ModelError as error:
+            except ModelError as error:  # all of them are listed
                 problems += error.problems
-            else:
-                kept.append(shorter)
+                continue
+            kept.append(shorter)
+            encoded += [encoder.example(task, shorter)] if target else []
         elif config.data.too_long == "leave_out":
             left_out.append(example.id)
             if not target:
@@ -197,4 +198,4 @@ def _fit(
                     ' budget), or set data.too_long to "cut" or "leave_out"',
                 )
             )
-    return Fitted(examples=tuple(kept), left_out=tuple(left_out), cut=cut)
+    return Fitted(examples=tuple(kept), left_out=tuple(left_out), cut=cut, encoded=tuple(encoded))

@@ -133,6 +133,7 @@ def write_prepared(prepared: Prepared, screen: Screen | None = None) -> None:
         {
             "task": prepared.task.name,
             "template": prepared.task.template.text,
+            "template_fingerprint": prepared.task.template.fingerprint,
             "categories": list(prepared.task.categories),
             "headline": prepared.task.metrics[0].id,
             "splits": {

@@ -11,7 +11,7 @@ from platformdirs import user_cache_path
 from tenbin.config import ModelConfig, resolve_path
 from tenbin.data.inspection import Inspection, inspect_splits
 from tenbin.device import Device, find_device
-from tenbin.errors import ConfigError, Interrupted, StorageError, UserError
+from tenbin.errors import ConfigError, Interrupted, Problem, StorageError, UserError
 from tenbin.models import attention
 from tenbin.models.encode import Encoder
 from tenbin.models.loading import ModelSource, empty_model, load_model, resolve_source
@@ -21,7 +21,7 @@ from tenbin.report import write_report
 from tenbin.runs import RunResult, RunSpec, storage
 from tenbin.study.candidate import Candidate, run_specs
 from tenbin.study.planning import ModelPlan, plan_model
-from tenbin.study.prepare import Prepared, prepare, write_prepared
+from tenbin.study.prepare import Prepared, prepare, say_bad_rows, write_prepared
 from tenbin.study.screen import Screen, SilentScreen
 
 
@@ -84,6 +84,28 @@ def run_study(
     return StudyResult(folder=prepared.folder.path, results=tuple(results), report=report)
 
 
+def plan_file(
+    study_file: Path,
+    overrides: Mapping[str, object] | None = None,
+    *,
+    cache_dir: Path | None = None,
+    offline: bool = False,
+    screen: Screen | None = None,
+) -> tuple[ModelPlan, ...]:
+    """What fits, for every model of a study; no weights are loaded, none of a hub model are fetched.
+
+    Raises:
+        UserError: everything that is wrong with the study, its data and its models.
+    """
+    screen = screen or SilentScreen()
+    prepared = prepare(study_file, dict(overrides or {}))
+    say_bad_rows(prepared, screen)
+    planned = plan_study(
+        prepared, find_device(), cache_dir=cache_dir, offline=offline, screen=screen, weights=False
+    )
+    return tuple(p.plan for p in planned)
+
+
 def plan_study(
     prepared: Prepared,
     device: Device,
@@ -101,6 +123,10 @@ def plan_study(
     Raises:
         UserError: what is wrong with any of the models, of all of them at once.
     """
+    if not prepared.config.training.learning_rates and not prepared.config.evaluation.base_model:
+        found = "there is nothing to do: no learning rate, and base models are not evaluated"
+        remedy = "name learning rates, or set evaluation.base_model = true"
+        raise ConfigError(Problem(where="training.learning_rates", found=found, remedy=remedy))
     planned: list[Planned] = []
     errors: list[UserError] = []
     for model in prepared.config.model:

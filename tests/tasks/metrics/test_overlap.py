@@ -27,6 +27,11 @@ def test_clipped_counts_equal_the_counters(a, b):
     assert num_shared(a, b) == (Counter(a) & Counter(b)).total()
 
 
+@given(st.permutations("abcdefgh"), texts)
+def test_where_one_side_repeats_nothing_too(a, b):
+    assert num_shared(a, b) == num_shared(b, a) == (Counter(a) & Counter(b)).total()
+
+
 def test_f1_of_nothing_shared_is_0():
     assert f1(0, 0, 3) == 0.0
     assert f1(2, 4, 2) == 2 * 0.5 / 1.5

@@ -1,7 +1,7 @@
 """What two sequences share: clipped counts, their F1, and the longest common subsequence."""
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 
 
 def f1(shared: float, size_answer: int, size_reference: int) -> float:
@@ -12,8 +12,11 @@ def f1(shared: float, size_answer: int, size_reference: int) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
-def num_shared(first: Iterable[Hashable], second: Iterable[Hashable]) -> int:
+def num_shared(first: Sequence[Hashable], second: Sequence[Hashable]) -> int:
     """Items in both, each as often as it stands in the one that has fewer of it (clipped counts)."""
+    one, other = set(first), set(second)
+    if len(one) == len(first) or len(other) == len(second):
+        return len(one & other)  # nothing is twice in one of them, so every shared item counts once
     left = Counter(second)
     shared = 0
     for item in first:
