@@ -26,6 +26,8 @@ GRADES = {
     "×": 0.0,
 }
 
+RATIO = "2 LCS/(a + b) of characters in whole percent, not an F1"
+
 Pair = Callable[[str, str], float]
 """(answer, reference) -> score."""
 
@@ -170,6 +172,11 @@ def _flexeval_em(answer: str, reference: str) -> float:
     return float(answer == reference)
 
 
+EXACT_MATCH_NFKC = (
+    "equality; NFKC, lower case, white space joined, 。 off the end; best of the references (tenbin)"
+)
+
+
 def exact_match_nfkc(answer: str, reference: str) -> float:
     """1 if the texts are equal after NFKC, lower case, white space joined and 。 off the end.
 
@@ -217,88 +224,67 @@ def points(answer: str | None, example: Example) -> float:
     return grade
 
 
+Row = tuple[str, str, str, Callable[[str | None, Example], float], bool]
+"""Id, name, definition, score, and whether scores are 0 or 1."""
+
+
 def answer_metrics() -> tuple[Metric, ...]:
     """All metrics of this file."""
+    own: list[Row] = [
+        ("exact_match_nfkc", "EM", EXACT_MATCH_NFKC, best_of(exact_match_nfkc), True),
+        ("points", "points", "1 right, 0.5 partly right, 0 wrong, as graded; mean", points, False),
+    ]
+    return tuple(
+        Metric(id=id_, name=name, definition=text, score=score, interval="proportion" if binary else "mean")
+        for id_, name, text, score, binary in (*_reading_rows(), *_llmjp_rows(), *_flexeval_rows(), *own)
+    )
+
+
+def _reading_rows() -> list[Row]:
     jglue = "lower case, trailing 。 off, white space joined; best of the references (JGLUE 1.3.0)"
     trim = "after trimming the answer as the paper (section 4.3, our reading: particles and 、。 off the end)"
     neologdn = f"neologdn {package_version('neologdn')}, emoji {package_version('emoji')}"
     jpstable = f"best of the references (jp-stable effdbea); {dictionary_version('unidic-lite')}, {neologdn}"
-    llmjp = "NFKC, answer cut at a blank line, first reference (llm-jp-eval 1.3.0)"
-    ratio = "2 LCS/(a + b) of characters in whole percent, not an F1"
-    king = "AI King normalization of both sides"
-    table: tuple[tuple[str, str, str, Callable[[str | None, Example], float], bool], ...] = (
+    words = f"F1 of words without punctuation; {jpstable}"
+    return [
         ("jsquad_em", "EM", f"equality; {jglue}", jsquad_em, True),
         ("jsquad_f1", "F1", f"F1 of characters; {jglue}", jsquad_f1, False),
         ("jsquad_em_paper", "EM (paper)", f"jsquad_em {trim}", _trimmed(jsquad_em), True),
         ("jsquad_f1_paper", "F1 (paper)", f"jsquad_f1 {trim}", _trimmed(jsquad_f1), False),
         ("jpstable_em", "EM jp-stable", f"equality; {jpstable}", best_of(_jpstable_em), True),
-        (
-            "jpstable_f1",
-            "word F1",
-            f"F1 of words without punctuation; {jpstable}",
-            best_of(_jpstable_f1),
-            False,
-        ),
-        (
-            "exact_match_nfkc",
-            "EM",
-            "equality; NFKC, lower case, white space joined, 。 off the end; best of the references (tenbin)",
-            best_of(exact_match_nfkc),
-            True,
-        ),
+        ("jpstable_f1", "word F1", words, best_of(_jpstable_f1), False),
+    ]
+
+
+def _llmjp_rows() -> list[Row]:
+    llmjp = "NFKC, answer cut at a blank line, first reference (llm-jp-eval 1.3.0)"
+    sort = f"{RATIO}, pieces sorted (its `char_f1`); {llmjp}"
+    difflib = f"as similarity_llmjp where fuzzywuzzy ran without python-Levenshtein; {llmjp}"
+    sets = "F1 of stripped lines, first reference (llm-jp-eval, Nejumi)"
+    name = "similarity llm-jp"
+    return [
         ("exact_match_llmjp", "EM llm-jp", f"equality; {llmjp}", first_only(_llmjp_em), True),
-        (
-            "similarity_llmjp",
-            "similarity llm-jp",
-            f"{ratio}, pieces sorted (its `char_f1`); {llmjp}",
-            first_only(similarity_llmjp),
-            False,
-        ),
+        ("similarity_llmjp", name, sort, first_only(similarity_llmjp), False),
         (
             "similarity_llmjp_difflib",
-            "similarity llm-jp (difflib)",
-            f"as similarity_llmjp where fuzzywuzzy ran without python-Levenshtein; {llmjp}",
+            f"{name} (difflib)",
+            difflib,
             first_only(similarity_llmjp_difflib),
             False,
         ),
-        (
-            "exact_match_flexeval",
-            "EM flexeval",
-            "equality, no normalization, best of the references (flexeval 8a07c3c)",
-            best_of(_flexeval_em),
-            True,
-        ),
-        (
-            "similarity_flexeval",
-            "similarity flexeval",
-            f"{ratio} (its `char_f1`), no normalization, best of the references (flexeval 8a07c3c)",
-            best_of(similarity_flexeval),
-            False,
-        ),
-        (
-            "exact_match_flexeval_aio",
-            "EM flexeval (AIO)",
-            f"equality, {king}, best of the references (flexeval 8a07c3c, AIONormalizer)",
-            best_of(_ai_king(_flexeval_em)),
-            True,
-        ),
-        (
-            "similarity_flexeval_aio",
-            "similarity flexeval (AIO)",
-            f"{ratio}, {king}, best of the references (flexeval 8a07c3c, AIONormalizer)",
-            best_of(_ai_king(similarity_flexeval)),
-            False,
-        ),
-        (
-            "set_f1",
-            "set F1",
-            "F1 of stripped lines, first reference (llm-jp-eval, Nejumi)",
-            first_only(set_f1),
-            False,
-        ),
-        ("points", "points", "1 right, 0.5 partly right, 0 wrong, as graded; mean", points, False),
-    )
-    return tuple(
-        Metric(id=id_, name=name, definition=text, score=score, interval="proportion" if binary else "mean")
-        for id_, name, text, score, binary in table
-    )
+        ("set_f1", "set F1", sets, first_only(set_f1), False),
+    ]
+
+
+def _flexeval_rows() -> list[Row]:
+    plain = "no normalization, best of the references (flexeval 8a07c3c)"
+    king = "AI King normalization of both sides, best of the references (flexeval 8a07c3c, AIONormalizer)"
+    em, ratio = best_of(_flexeval_em), best_of(similarity_flexeval)
+    em_king, ratio_king = best_of(_ai_king(_flexeval_em)), best_of(_ai_king(similarity_flexeval))
+    name = "similarity flexeval"
+    return [
+        ("exact_match_flexeval", "EM flexeval", f"equality, {plain}", em, True),
+        ("similarity_flexeval", name, f"{RATIO} (its `char_f1`), {plain}", ratio, False),
+        ("exact_match_flexeval_aio", "EM flexeval (AIO)", f"equality, {king}", em_king, True),
+        ("similarity_flexeval_aio", f"{name} (AIO)", f"{RATIO}, {king}", ratio_king, False),
+    ]
