@@ -3,6 +3,7 @@
 import os
 import platform
 import resource
+import time
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Literal
@@ -57,6 +58,24 @@ class Device:
             )
         torch.cuda.set_per_process_memory_fraction((cap - CUDA_CONTEXT_BYTES) / self.total_bytes)
         return cap
+
+    def matrix_rate(self, dtype: Literal["bf16", "fp32"]) -> float:
+        """Floating-point operations a second of a matrix product, measured in a fraction of a second."""
+        size = 4096 if self.kind == "cuda" else 1024
+        kind = torch.bfloat16 if dtype == "bf16" else torch.float32
+        x = torch.randn(size, size, device=self.torch, dtype=kind)
+
+        def seconds(count: int) -> float:
+            started = time.perf_counter()
+            for _ in range(count):
+                x @ x
+            if self.kind == "cuda":
+                torch.cuda.synchronize()
+            return time.perf_counter() - started
+
+        seconds(3)
+        count = 10
+        return 2 * size**3 * count / seconds(count)
 
     def reset_peak(self) -> None:
         """Begin to measure the peak anew (on a GPU; the system keeps a CPU process's own)."""

@@ -144,12 +144,21 @@ def plan_table(plan: Mapping[str, Any]) -> Table:
         "longest used": lambda m: f"{m['max_length']:,}",
         "longest prompt": lambda m: f"{m['max_input_tokens']:,}",
         "tokens an epoch": lambda m: f"{m['num_train_tokens']:,}",
+        "training a run, about": lambda m: _duration(m["train_s_per_run"]),
         "left out": lambda m: _counts(m["left_out"]),
         "cut": lambda m: _counts(m["cut"]),
     }
     for name, value in rows.items():
         table.add_row(name, *(value(m) for m in models))
     return table
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "not known"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _counts(by_split: Mapping[str, Any]) -> str:

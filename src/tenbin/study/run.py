@@ -127,6 +127,7 @@ def plan_study(
         found = "there is nothing to do: no learning rate, and base models are not evaluated"
         remedy = "name learning rates, or set evaluation.base_model = true"
         raise ConfigError(Problem(where="training.learning_rates", found=found, remedy=remedy))
+    rate = device.matrix_rate(device.dtype(prepared.config.training.dtype))
     planned: list[Planned] = []
     errors: list[UserError] = []
     for model in prepared.config.model:
@@ -140,6 +141,7 @@ def plan_study(
                     offline=offline,
                     weights=weights,
                     screen=screen,
+                    matrix_rate=rate,
                 )
             )
         except UserError as error:
@@ -160,6 +162,7 @@ def _plan_one(
     offline: bool,
     weights: bool,
     screen: Screen,
+    matrix_rate: float,
 ) -> Planned:
     config = prepared.config
     dtype = device.dtype(config.training.dtype)
@@ -185,6 +188,7 @@ def _plan_one(
         cap_bytes=device.cap(config.budget.vram_mib),
         dtype_bytes=2 if dtype == "bf16" else 4,
         gpu=device.kind == "cuda",
+        matrix_rate=matrix_rate,
     )
     specs = run_specs(config, prepared, model, fingerprint=source.fingerprint, plan=plan, dtype=dtype)
     return Planned(model=model, source=source, encoder=encoder, plan=plan, specs=tuple(specs))
