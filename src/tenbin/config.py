@@ -189,6 +189,12 @@ class StudyConfig(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
 
     @model_validator(mode="after")
+    def _name_is_a_folder(self) -> "StudyConfig":
+        if not self.name.strip(".") or len(self.name) > 100:
+            raise ValueError("name becomes a folder: letters, digits, _ . - and not dots alone, at most 100")
+        return self
+
+    @model_validator(mode="after")
     def _names_differ(self) -> "StudyConfig":
         labels = [model.label for model in self.model]
         twice = sorted({label for label in labels if labels.count(label) > 1})
@@ -228,8 +234,10 @@ def read_study(path: Path, overrides: Mapping[str, Any] | None = None) -> StudyC
             Problem(where=str(path), found="there is no such file", remedy="`tenbin init` writes one")
         ) from None
     except OSError as error:
+        inside = path / "study.toml"
+        remedy = f"did you mean {inside}?" if inside.exists() else "name a study file"
         raise ConfigError(
-            Problem(where=str(path), found=f"cannot be read: {error.strerror}", remedy="name a study file")
+            Problem(where=str(path), found=f"cannot be read: {error.strerror}", remedy=remedy)
         ) from None
     except UnicodeDecodeError as error:
         raise ConfigError(

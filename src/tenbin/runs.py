@@ -15,6 +15,7 @@
 """
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -30,6 +31,8 @@ from tenbin.errors import DataError, Problem, StorageError
 from tenbin.types import Estimate, EvalResult, EvalRow, JsonValue, MetricSummary
 
 T = TypeVar("T")
+
+DO_AGAIN = "delete the run's folder and run the study again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,12 +157,23 @@ class Run:
         write_text(self.path / "predictions" / f"{name}.jsonl", "".join(line + "\n" for line in lines))
 
     def read_rows(self, name: str) -> tuple[EvalRow, ...]:
-        """Read predictions/<name>.jsonl; () where there is none."""
+        """Read predictions/<name>.jsonl; () where there is none.
+
+        Raises:
+            DataError: where the file is not whole.
+        """
         path = self.path / "predictions" / f"{name}.jsonl"
         if not path.exists():
             return ()
-        lines = path.read_text(encoding="utf-8").split("\n")
-        return tuple(_row(json.loads(line)) for line in lines if line)
+        rows = []
+        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+            try:
+                rows += [_row(json.loads(line))] if line else []
+            except (json.JSONDecodeError, TypeError, KeyError) as error:
+                raise DataError(
+                    Problem(where=f"{path}:{number}", found=f"not a whole row: {error}", remedy=DO_AGAIN)
+                ) from None
+        return tuple(rows)
 
     def finish(self, result: RunResult) -> None:
         """Write the result, which marks the run as done, and drop the checkpoint."""
@@ -250,6 +264,29 @@ def write_text(path: Path, text: str) -> None:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep a study folder to this process; a lock that ends with the process, however it ends.
+
+    Raises:
+        StorageError: where another process works in the folder.
+    """
+    with storage(folder):
+        file = (folder / ".lock").open("w")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StorageError(
+                Problem(
+                    where=str(folder),
+                    found="another `tenbin run` works in this study folder",
+                    remedy="wait until it ends, or give the study another name",
+                )
+            ) from None
+        yield
 
 
 @contextmanager

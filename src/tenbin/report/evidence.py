@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from tenbin.errors import DataError, Problem
 from tenbin.report.incomplete import Incomplete, incomplete_runs, system_name
 from tenbin.report.words import Words
-from tenbin.runs import Run, RunResult, RunSpec, StudyFolder, evaluation_from_json
+from tenbin.runs import DO_AGAIN, Run, RunResult, RunSpec, StudyFolder, evaluation_from_json
 from tenbin.types import EvalResult, EvalRow
 
 Kind = Literal["tuned", "base", "baseline"]
@@ -181,7 +182,11 @@ def _study_file(study: StudyFolder) -> tuple[dict[str, Any], str]:
     if not path.exists():
         return {}, ""
     text = path.read_text(encoding="utf-8")
-    return tomllib.loads(text), text
+    try:
+        return tomllib.loads(text), text
+    except tomllib.TOMLDecodeError as error:
+        remedy = "run the study again: it writes this file anew"
+        raise DataError(Problem(where=str(path), found=f"not TOML: {error}", remedy=remedy)) from None
 
 
 def _reporting_split(results: Iterable[RunResult]) -> Literal["validation", "test"]:
@@ -276,6 +281,10 @@ def _rows(run: Run, result: RunResult, split: str) -> tuple[EvalRow, ...]:
     rows = run.read_rows(split)
     if not rows and result.best_epoch is not None:
         rows = run.read_rows(f"{split}-epoch-{result.best_epoch:02d}")
+    expected = result.results[split].num_examples
+    if len(rows) != expected:
+        found = f"{len(rows)} rows of predictions, where the result is of {expected}"
+        raise DataError(Problem(where=f"{run.path}: {split}", found=found, remedy=DO_AGAIN))
     return rows
 
 

@@ -67,6 +67,7 @@ class ModelPlan:
             "most_tokens": self.memory.most_tokens,
             "limit_tokens": self.limit_tokens,
             "max_length": self.max_length,
+            "longest_tokens": max((len(e) for e in self.train.encoded), default=0),
             "max_input_tokens": self.max_input_tokens,
             "num_train_tokens": self.num_train_tokens,
             "flops_per_run": self.flops,

@@ -81,6 +81,15 @@ def prepare(study_file: Path, overrides: dict[str, object] | None = None) -> Pre
                 remedy="name files for them or set data.split",
             )
         )
+    if config.task == "classification" and len(splits.categories) < 2:
+        named = "、".join(splits.categories) or "none"
+        raise DataError(
+            Problem(
+                where=f"{study_file.name}: data",
+                found=f"there is only one category to choose from ({named}): every answer would be right",
+                remedy="check data.columns and data.labels, or name data.categories",
+            )
+        )
     task = make_task(config, splits.categories)
     return Prepared(
         config=config,

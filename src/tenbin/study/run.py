@@ -18,7 +18,7 @@ from tenbin.models.loading import ModelSource, empty_model, load_model, resolve_
 from tenbin.models.lora import inject
 from tenbin.models.tokenizer import load_tokenizer
 from tenbin.report import write_report
-from tenbin.runs import RunResult, RunSpec, storage
+from tenbin.runs import RunResult, RunSpec, alone, storage
 from tenbin.study.candidate import Candidate, run_specs
 from tenbin.study.planning import ModelPlan, plan_model
 from tenbin.study.prepare import Prepared, prepare, say_bad_rows, write_prepared
@@ -71,6 +71,13 @@ def run_study(
     planned = plan_study(prepared, device, cache_dir=cache_dir, offline=offline, screen=screen)
     with storage(prepared.folder.path):
         prepared.folder.path.mkdir(parents=True, exist_ok=True)
+    with alone(prepared.folder.path):
+        return _run_planned(prepared, planned, device, screen)
+
+
+def _run_planned(
+    prepared: Prepared, planned: Sequence[Planned], device: Device, screen: Screen
+) -> StudyResult:
     write_prepared(prepared, screen)
     write_plans(prepared, planned)
     screen.stage("inspect")
