@@ -108,29 +108,24 @@ def longest_fitting(
     Raises:
         BudgetError: where not even the shortest row fits.
     """
-    low, high = 0, max(1, shape.max_positions // LENGTH_STEP)
-    while low < high:
-        middle = (low + high + 1) // 2
-        plan = plan_training(
+
+    def plan(num_steps: int) -> MemoryPlan:
+        return plan_training(
             shape,
             rank=rank,
-            most_tokens=middle * LENGTH_STEP,
+            most_tokens=num_steps * LENGTH_STEP,
             dtype_bytes=dtype_bytes,
             cap_bytes=cap_bytes,
             decode_tokens=decode_tokens,
             gpu=gpu,
         )
-        low, high = (middle, high) if plan.fits else (low, middle - 1)
+
+    low, high = 0, max(1, shape.max_positions // LENGTH_STEP)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if plan(middle).fits else (low, middle - 1)
     if low == 0:
-        needed = plan_training(
-            shape,
-            rank=rank,
-            most_tokens=LENGTH_STEP,
-            dtype_bytes=dtype_bytes,
-            cap_bytes=cap_bytes,
-            decode_tokens=decode_tokens,
-            gpu=gpu,
-        ).total_bytes
+        needed = plan(1).total_bytes
         raise BudgetError(
             Problem(
                 where="budget.vram_mib",

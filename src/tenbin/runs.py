@@ -274,10 +274,10 @@ def alone(folder: Path) -> Iterator[None]:
         StorageError: where another process works in the folder.
     """
     with storage(folder):
-        file = (folder / ".lock").open("w")
-    with file:
+        descriptor = os.open(folder, os.O_RDONLY)  # the folder itself: no file to leave behind
+    try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise StorageError(
                 Problem(
@@ -287,6 +287,8 @@ def alone(folder: Path) -> Iterator[None]:
                 )
             ) from None
         yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -37,20 +37,14 @@ def _counters(prepared: Prepared, cache_dir: Path, offline: bool, screen: Screen
         screen.say('lengths in characters only: for tokens, pip install "tenbin[train]"')
         return {}
     from tenbin.models.encode import Encoder
-    from tenbin.models.loading import resolve_source
     from tenbin.models.tokenizer import load_tokenizer
-    from tenbin.study.run import located
+    from tenbin.study.run import find_model
 
     counters: dict[str, TokenCounter] = {}
     for model in prepared.config.model:
         try:
-            source = resolve_source(
-                located(model.source, prepared),
-                tokenizer=located(model.tokenizer, prepared) if model.tokenizer else None,
-                cache_dir=cache_dir,
-                offline=offline,
-                weights=False,
-                progress=screen.say,
+            source = find_model(
+                prepared, model, cache_dir=cache_dir, offline=offline, weights=False, screen=screen
             )
         except ModelError as error:
             screen.say(f"no lengths in tokens of {model.label}: {error}")

@@ -173,14 +173,7 @@ def _plan_one(
 ) -> Planned:
     config = prepared.config
     dtype = device.dtype(config.training.dtype)
-    source = resolve_source(
-        located(model.source, prepared),
-        tokenizer=located(model.tokenizer, prepared) if model.tokenizer else None,
-        cache_dir=cache_dir,
-        offline=offline,
-        weights=weights,
-        progress=screen.say,
-    )
+    source = find_model(prepared, model, cache_dir=cache_dir, offline=offline, weights=weights, screen=screen)
     if config.training.learning_rates and config.lora.targets != "all-linear":
         inject(empty_model(source), config.lora.targets)  # refuses a target that matches nothing
     encoder = Encoder(load_tokenizer(source.tokenizer), chat=config.prompt.chat)
@@ -201,10 +194,33 @@ def _plan_one(
     return Planned(model=model, source=source, encoder=encoder, plan=plan, specs=tuple(specs))
 
 
-def located(source: str, prepared: Prepared) -> str:
-    """A model's source: a path of the study file where there is such a file or folder, else as it is."""
-    path = resolve_path(source, prepared.study_file)
-    return str(path) if path.exists() else source
+def find_model(
+    prepared: Prepared,
+    model: ModelConfig,
+    *,
+    cache_dir: Path,
+    offline: bool,
+    weights: bool,
+    screen: Screen,
+) -> ModelSource:
+    """One model of the study: a path of the study file where there is such a file or folder, else a hub name.
+
+    Raises:
+        ModelError: it is not to be had, or not usable.
+    """
+
+    def located(source: str) -> str:
+        path = resolve_path(source, prepared.study_file)
+        return str(path) if path.exists() else source
+
+    return resolve_source(
+        located(model.source),
+        tokenizer=located(model.tokenizer) if model.tokenizer else None,
+        cache_dir=cache_dir,
+        offline=offline,
+        weights=weights,
+        progress=screen.say,
+    )
 
 
 def write_plans(prepared: Prepared, planned: Sequence[Planned]) -> None:
