@@ -47,11 +47,11 @@ def encoded_reviews(tokenizer, count):
     return examples[:count], examples[-NUM_EVALUATED:]
 
 
-def load(folder, dtype, attention):
+def load(folder, dtype):
     from tenbin.models.loading import load_model, resolve_source
 
     source = resolve_source(str(folder), cache_dir=Path(tempfile.gettempdir()), offline=True)
-    return load_model(source, dtype=dtype, attention=attention)
+    return load_model(source, dtype=dtype)
 
 
 def config(epochs):
@@ -70,23 +70,25 @@ def start_adapter(model):
 
 
 def run_tenbin(folder, count, epochs, dtype):
+    from tenbin.decoder.decoder import Decoder
     from tenbin.memory import CPU_MICRO_BATCH
-    from tenbin.models import attention
     from tenbin.models.lora import trainable
-    from tenbin.train.engine import pack_loss, train_step
     from tenbin.train.job import TrainJob
-    from tenbin.train.packing import pack
+    from tenbin.train.packing import alone, pack
+    from tenbin.train.room import Room
+    from tenbin.train.step import train_step
 
-    loaded = load(folder, dtype, attention.register())
+    loaded = load(folder, dtype)
     trained, evaluated = encoded_reviews(loaded.tokenizer, count)
     start_adapter(loaded.model)
     job = TrainJob("a", trainable(loaded.model, "a"), config(epochs), rate=RATE, seed=0)
+    decoder, room = Decoder(loaded.model), Room(CPU_MICRO_BATCH)
     begun = time.perf_counter()
     for _ in range(job.num_steps(len(trained))):
-        train_step(loaded.model, job, trained, CPU_MICRO_BATCH)
+        train_step(decoder, [job], trained, room)
     seconds = time.perf_counter() - begun
-    with torch.no_grad():
-        total = sum(pack_loss(loaded.model, pack([e], "response")).item() for e in evaluated)
+    decoder.refresh()
+    total = sum(decoder.losses(pack([e], alone([e]), "response")).sum().item() for e in evaluated)
     return seconds, total / sum(len(e.target_ids) for e in evaluated)
 
 
@@ -97,7 +99,7 @@ def run_trainer(folder, count, epochs, dtype):
     from tenbin.models.adapters import write_adapter
     from tenbin.train.job import TrainJob
 
-    ours = load(folder, dtype, "sdpa")
+    ours = load(folder, dtype)
     trained, evaluated = encoded_reviews(ours.tokenizer, count)
     start_adapter(ours.model)
     with tempfile.TemporaryDirectory() as start:

@@ -30,11 +30,12 @@ CONFIGS = {
 FAMILIES = tuple(CONFIGS)
 
 
-def tiny_model(family, dtype=torch.float32, seed=0):
+def tiny_model(family, dtype=torch.float32, seed=0, **changes):
+    """`changes`: to the config."""
     torch.manual_seed(seed)
     # ids inside the vocabulary, so that no default of a real model's tokenizer points outside
     ids = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
-    config = AutoConfig.for_model(family, **CONFIGS[family], **ids)
+    config = AutoConfig.for_model(family, **(CONFIGS[family] | changes), **ids)
     model = AutoModelForCausalLM.from_config(config, dtype=dtype)
     for parameter in model.parameters():  # also the norms and biases, which start as ones and zeros
         torch.nn.init.normal_(parameter, std=0.2)

@@ -1,5 +1,6 @@
-"""The training loop against plain PyTorch, across micro-batches, and across interruptions."""
+"""The training loop: interrupted = uninterrupted, several adapters = each alone, and little memory."""
 
+import json
 import os
 import signal
 import subprocess
@@ -8,132 +9,56 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.models.tiny import FAMILIES
-from tests.train.training import SPEC, hooks, tiny_examples, tiny_job, validation, whole_training
+from tests.train.training import (
+    NAMES,
+    SPEC,
+    asked_examples,
+    assert_near,
+    hooks,
+    same,
+    tiny_examples,
+    tiny_job,
+    tiny_jobs,
+    trainings,
+    validation,
+    whole_training,
+)
 
-from tenbin.errors import Interrupted
-from tenbin.models.lora import set_micro_batch
+from tenbin.decoder.block import Keep
+from tenbin.errors import BudgetError, Interrupted
+from tenbin.memory import KeepLevels
 from tenbin.runs import EpochRecord, Run
 from tenbin.train.checkpoint import read_checkpoint
-from tenbin.train.engine import best_epoch, pack_loss, train, train_step
-from tenbin.train.job import scheduled_rate
-from tenbin.train.packing import pack
+from tenbin.train.engine import best_epoch, train
+from tenbin.train.room import Room
 
-
-def gradients(job):
-    return {name: p.grad.clone() for name, p in job.parameters.items()}
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("loss_on", ["response", "all"])
-def test_packed_loss_and_gradients_equal_transformers_one_by_one(family, loss_on):
-    examples = tiny_examples(5)
-    model, job = tiny_job(family, torch.float64)
-    for p in job.parameters.values():
-        torch.nn.init.normal_(p, std=0.1, generator=torch.Generator().manual_seed(1))
-    pack_loss(model, pack(examples, loss_on)).backward()
-    ours = gradients(job)
-    job.optimizer.zero_grad()
-    total = 0.0
-    model.set_attn_implementation("eager")
-    for example in examples:
-        ids = torch.tensor([[*example.prompt_ids, *example.target_ids]])
-        labels = ids.clone()
-        if loss_on == "response":
-            labels[:, : len(example.prompt_ids)] = -100
-        num = int((labels[:, 1:] != -100).sum())
-        loss = model(ids, labels=labels, use_cache=False).loss * num  # transformers gives the mean
-        loss.backward()
-        total += loss.item()
-    theirs = gradients(job)
-    with torch.no_grad():
-        model.set_attn_implementation("tenbin")
-        assert pack_loss(model, pack(examples, loss_on)).item() == pytest.approx(total, rel=1e-6)
-    for name, gradient in ours.items():
-        # transformers computes its loss in float32 even for a float64 model
-        assert torch.allclose(gradient, theirs[name], rtol=1e-4, atol=1e-5), name
-
-
-@pytest.mark.parametrize("most_tokens", [1, 25, 60])
-def test_the_micro_batch_does_not_change_the_step(most_tokens):
-    examples = tiny_examples()
-    one, job_one = tiny_job(dtype=torch.float64)
-    many, job_many = tiny_job(dtype=torch.float64)
-    for _ in range(3):
-        a = train_step(one, job_one, examples, 10_000)
-        b = train_step(many, job_many, examples, most_tokens)
-        assert a.loss == pytest.approx(b.loss, rel=1e-5)  # the loss is summed in float32
-        assert (a.num_targets, a.num_tokens) == (b.num_targets, b.num_tokens)
-    for name, parameter in job_one.parameters.items():
-        assert torch.allclose(parameter, job_many.parameters[name], rtol=0, atol=1e-9), name
-
-
-def test_the_gradient_is_that_of_the_mean_over_all_targets_of_the_step():
-    examples = tiny_examples(4)
-    model, job = tiny_job(dtype=torch.float64, batch_size=4, max_grad_norm=None)
-    total = pack_loss(model, pack(examples, "response"))
-    num = sum(len(e.target_ids) for e in examples)
-    (total / num).backward()
-    expected = gradients(job)
-    norm = torch.sqrt(sum((g**2).sum() for g in expected.values())).item()
-    job.optimizer.zero_grad()
-    assert train_step(model, job, examples, 12).grad_norm == pytest.approx(norm, rel=1e-9)
-
-
-def test_every_example_is_trained_once_an_epoch():
-    _, job = tiny_job(batch_size=4)
-    seen = [i for step in range(job.steps_per_epoch(13)) for i in job.batch(13, step)]
-    assert sorted(seen) == list(range(13))
-    again = [i for step in range(4, 8) for i in job.batch(13, step)]
-    assert sorted(again) == list(range(13))
-    assert again != seen
-
-
-def test_the_schedule():
-    rates = [scheduled_rate(s, 10, 1.0, "linear", 0.2) for s in range(10)]
-    assert rates[:3] == [0.5, 1.0, 1.0]
-    assert rates[-1] == pytest.approx(1 / 8)
-    assert scheduled_rate(9, 10, 1.0, "constant", 0.0) == 1.0
-    assert scheduled_rate(5, 10, 1.0, "cosine", 0.0) == pytest.approx(0.5)
-
-
-def same(job_a, job_b):
-    return all(torch.equal(p, job_b.parameters[name]) for name, p in job_a.parameters.items())
+DROPOUT = [0.0, 0.2]
 
 
 def test_training_lowers_the_loss(tmp_path):
-    model, job = tiny_job(epochs=12, rate=5e-2)
-    run = Run(tmp_path, SPEC)
-    run.start({})
+    decoder, job = tiny_job(epochs=12, rates=(5e-2,) * 3, checkpoint_every_s=1e9)
     values = [0.0] * 12
-    progress = train(model, job, tiny_examples(), run=run, most_tokens=40, hooks=hooks(values))
+    runs = trainings(tmp_path, [job], lambda: hooks(values))
+    (progress,) = train(decoder, runs, tiny_examples(), Room(40))
     losses = [e.train_loss for e in progress.epochs]
     assert losses[-1] < losses[0] * 0.9
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.2])
+@pytest.mark.parametrize("dropout", DROPOUT)
 def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path, dropout):
-    straight, progress = whole_training(tmp_path / "straight", dropout=dropout)
-    folder = tmp_path / "stopped"
-    Run(folder, SPEC).start({})
+    (straight,), (progress,) = whole_training(tmp_path / "straight", dropout=dropout)
     stops = 0
     while True:
-        model, job = tiny_job(dropout=dropout)
+        decoder, job = tiny_job(dropout=dropout)
 
         def stop_after_two(stats, first=[]):  # noqa: B006
             first.append(stats.step)
             if len(first) % 2 == 0:
                 os.kill(os.getpid(), signal.SIGINT)
 
+        runs = trainings(tmp_path / "stopped", [job], lambda: hooks(on_step=stop_after_two))
         try:
-            resumed = train(
-                model,
-                job,
-                tiny_examples(),
-                run=Run(folder, SPEC),
-                most_tokens=40,
-                hooks=hooks(on_step=stop_after_two),
-            )
+            (resumed,) = train(decoder, runs, tiny_examples(), Room(40))
             break
         except Interrupted:
             stops += 1
@@ -144,71 +69,190 @@ def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path, dropout)
 
 
 KILLED = """
-import os, sys
+import json, os, sys
 from pathlib import Path
-from tests.train.training import SPEC, hooks, tiny_examples, tiny_job
-from tenbin.runs import Run
+from tests.train.training import asked_examples, tiny_examples, tiny_jobs, trainings
+from tenbin.train.room import Room
+import torch
+import transformers.models.llama.modeling_llama
 import tenbin.train.engine as engine
 import tenbin.train.checkpoint as checkpoint
 
-folder, where, at = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 count = 0
 
-def die_at(*args, **kwargs):
+def die_at(at):
     global count
     count += 1
     if count == at:
         os.kill(os.getpid(), 9)
 
-if where == "step":      # within a step: after the forward of a micro-batch
-    inner = engine.pack_loss
-    engine.pack_loss = lambda *a: (die_at(), inner(*a))[1]
-elif where == "write":   # within the writing of a checkpoint
-    inner_save = checkpoint.save_file
-    checkpoint.save_file = lambda *a: (inner_save(*a), die_at())[0]
-elif where == "flush":   # when it is written but not yet named
-    inner_flush = checkpoint._flush
-    checkpoint._flush = lambda *a: (inner_flush(*a), die_at())[0]
-model, job = tiny_job(dropout=0.1)
-values = hooks()
-run = Run(folder, SPEC)
-run.start({})
-engine.train(model, job, tiny_examples(), run=run, most_tokens=40, hooks=values)
+def run(folder, where, at, names, dtype, dropout):
+    decoder, jobs = tiny_jobs(names, dtype=getattr(torch, dtype), dropout=dropout)
+    if where == "step":      # within a step: when a micro-batch has gathered its gradients
+        inner = decoder.losses
+        decoder.losses = lambda *a, **k: (inner(*a, **k), die_at(at))[0]
+    elif where == "write":   # within the writing of a checkpoint
+        inner_save = checkpoint.save_file
+        checkpoint.save_file = lambda *a: (inner_save(*a), die_at(at))[0]
+    elif where == "flush":   # when it is written but not yet named
+        inner_flush = checkpoint._flush
+        checkpoint._flush = lambda *a: (inner_flush(*a), die_at(at))[0]
+    examples = tiny_examples() if len(jobs) == 1 else asked_examples()
+    engine.train(decoder, trainings(Path(folder), jobs), examples, Room(40))
+
+for case in json.loads(sys.argv[1]):  # one start of torch for all; nothing was computed before the fork
+    child = os.fork()
+    if not child:
+        run(**case)
+        os._exit(0)
+    print(os.waitpid(child, 0)[1])
 """
+WHERE = [("step", 5), ("step", 12), ("write", 3), ("flush", 8), ("flush", 9)]
 
 
-@pytest.mark.parametrize(
-    ("where", "at"), [("step", 5), ("step", 12), ("write", 3), ("flush", 8), ("flush", 9)]
-)
-def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path, where, at):
-    straight, _ = whole_training(tmp_path / "straight", dropout=0.1)
-    folder = tmp_path / "killed"
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, folder, where, str(at)],
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """Trainings killed at different places: the folder of each."""
+    folder = tmp_path_factory.mktemp("killed")
+    cases = {}
+    for where, at in WHERE:
+        one = {"where": where, "at": at, "names": ["a"], "dtype": "float32", "dropout": 0.1}
+        cases[where, at] = one | {"folder": str(folder / f"{where}-{at}")}
+    for dropout in DROPOUT:
+        several = {"where": "write", "at": 8, "names": NAMES, "dtype": "float64", "dropout": dropout}
+        cases[dropout] = several | {"folder": str(folder / f"several-{dropout}")}
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, json.dumps(list(cases.values()))],
         cwd=Path(__file__).parents[2],
         capture_output=True,
-        check=False,
+        check=True,
+        text=True,
     )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    model, job = tiny_job(dropout=0.1)
-    train(model, job, tiny_examples(), run=Run(folder, SPEC), most_tokens=40, hooks=hooks())
+    assert [int(line) for line in done.stdout.split()] == [signal.SIGKILL] * len(cases), done.stderr
+    return {key: Path(case["folder"]) for key, case in cases.items()}
+
+
+@pytest.mark.parametrize(("where", "at"), WHERE)
+def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path, killed, where, at):
+    (straight,), _ = whole_training(tmp_path / "straight", dropout=0.1)
+    (job,), _ = whole_training(killed[where, at], dropout=0.1)
     assert same(straight, job)
-    assert not list((folder / "checkpoint").glob(".writing-*")) or read_checkpoint(folder / "checkpoint")
+    assert read_checkpoint(killed[where, at] / "a" / "checkpoint").state["step"] == job.step
 
 
-def test_dropout_draws_other_masks_in_every_micro_batch():
-    model, _ = tiny_job(dropout=0.5)
-    from tenbin.models.lora import lora_layers
+@pytest.mark.parametrize("dropout", DROPOUT)
+@pytest.mark.parametrize("make", [tiny_examples, asked_examples], ids=["apart", "asked"])
+def test_several_adapters_at_once_equal_each_alone(tmp_path, dropout, make):
+    """Three learning rates, seeds and ranks over a whole training, with its epochs and checkpoints."""
+    setting = {"dtype": torch.float64, "dropout": dropout, "examples": make(), "checkpoint_every_s": 1e9}
+    together, progress = whole_training(tmp_path / "together", names=NAMES, **setting)
+    for name, job, done in zip(NAMES, together, progress, strict=True):
+        (alone,), (expected,) = whole_training(tmp_path / "alone", names=[name], **setting)
+        assert_near(job, alone)
+        losses = [e.train_loss for e in expected.epochs]
+        assert [e.train_loss for e in done.epochs] == pytest.approx(losses, rel=1e-9)
+        assert [e.validation for e in done.epochs] == [e.validation for e in expected.epochs]
+        assert done.num_examples == expected.num_examples
+        saved, own = (
+            read_checkpoint(tmp_path / folder / name / "checkpoint") for folder in ("together", "alone")
+        )
+        assert saved.state["step"] == own.state["step"] == job.step
+        assert saved.tensors.keys() == own.tensors.keys()
+        for key, value in saved.tensors.items():
+            assert torch.allclose(value, own.tensors[key], rtol=1e-7, atol=1e-9), key
 
-    layer = next(layer for _, layer in lora_layers(model))
-    layer.training = True
-    x = torch.ones(4, layer.in_features)
-    set_micro_batch(model, 1)
-    first = layer._dropped(x, "a")
-    set_micro_batch(model, 2)
-    assert not torch.equal(first, layer._dropped(x, "a"))
-    set_micro_batch(model, 1)
-    assert torch.equal(first, layer._dropped(x, "a"))
+
+@pytest.mark.parametrize("dropout", DROPOUT)
+def test_adapters_killed_between_two_checkpoints_catch_up(tmp_path, killed, dropout):
+    """The first adapter's checkpoint of a step is there, those of the others are of the step before."""
+    setting = {"dtype": torch.float64, "dropout": dropout, "examples": asked_examples(), "names": NAMES}
+    straight, _ = whole_training(tmp_path / "straight", **setting)
+    folder = killed[dropout]
+    steps = [read_checkpoint(folder / name / "checkpoint").state["step"] for name in NAMES]
+    assert steps == [3, 2, 2]
+    resumed, progress = whole_training(folder, **setting)
+    for job, other, done in zip(straight, resumed, progress, strict=True):
+        assert_near(job, other)
+        assert done.num_examples == 3 * len(setting["examples"])
+        events = Run(folder / job.name, SPEC).events()
+        assert [e["step"] for e in events if e["event"] == "resumed"] == [3 if job.name == "a" else 2]
+
+
+def limited(decoder, most_tokens=10**9, most_kept=Keep.ALL):
+    """The decoder with a device that has not enough memory; the failed pass leaves its gradients behind."""
+    inner, failures = decoder.losses, []
+
+    def losses(batch, routing=None, *, scales=None, keep=None):
+        found = inner(batch, routing, scales=scales, keep=keep)
+        if batch.num_tokens > most_tokens or max(keep or [Keep.INPUT]) > most_kept:
+            failures.append(batch.num_tokens)
+            raise torch.OutOfMemoryError("made up")
+        return found
+
+    decoder.losses = losses
+    return failures
+
+
+def some_levels(*token_bytes):
+    """With room for everything."""
+    return KeepLevels(
+        num_layers=2, token_bytes=token_bytes, room_bytes=2**40, transient_bytes=0, wide_bytes=0
+    )
+
+
+def memory_events(folder):
+    return [e for e in Run(folder, SPEC).events() if e["event"] == "memory"]
+
+
+@pytest.mark.parametrize(("names", "most"), [(("a",), 25), (NAMES, 60)])
+@pytest.mark.parametrize("dropout", DROPOUT)
+def test_what_does_not_fit_is_done_again_in_smaller_micro_batches(tmp_path, names, most, dropout):
+    setting = {"names": names, "dtype": torch.float64, "dropout": dropout}
+    straight, expected = whole_training(tmp_path / "straight", most_tokens=400, **setting)
+    decoder, jobs = tiny_jobs(**setting)
+    failures = limited(decoder, most)
+    room = Room(400, longest=max(map(len, tiny_examples())))
+    progress = train(decoder, trainings(tmp_path / "small", jobs), tiny_examples(), room)
+    assert failures
+    assert room.most_tokens <= most
+    for job, other, done, wanted in zip(straight, jobs, progress, expected, strict=True):
+        assert_near(job, other)
+        assert (done.num_examples, done.num_tokens) == (wanted.num_examples, wanted.num_tokens)
+        events = memory_events(tmp_path / "small" / job.name)
+        assert len(events) == len(failures)  # said once a change
+        assert len({e["retried_with"] for e in events}) == len(events)
+        assert not memory_events(tmp_path / "straight" / job.name)
+
+
+def test_when_micro_batches_are_as_small_as_they_get_less_is_kept(tmp_path):
+    (straight,), _ = whole_training(tmp_path / "straight", dtype=torch.float64)
+    decoder, job = tiny_job(dtype=torch.float64)
+    failures = limited(decoder, most_kept=Keep.INPUT)
+    room = Room(40, some_levels(8, 800, 2000, 3000, 5000), longest=max(map(len, tiny_examples())))
+    train(decoder, trainings(tmp_path / "small", [job]), tiny_examples(), room)
+    assert_near(straight, job)
+    said = [e["retried_with"] for e in memory_events(tmp_path / "small" / "a")]
+    assert len(said) == len(failures) == len(set(said))
+    assert said[0].startswith("micro-batches")
+    assert said[-1].startswith("less kept for the backward pass: blocks: ")
+    assert max(room.keep(room.longest)) <= Keep.INPUT
+
+
+@pytest.mark.parametrize("levels", [None, "some"])
+def test_when_nothing_is_left_to_give_up_the_training_says_so(tmp_path, levels):
+    decoder, job = tiny_job(batch_size=13)
+    before = {name: p.detach().clone() for name, p in job.parameters.items()}
+    longest = max(map(len, tiny_examples()))
+    limited(decoder, longest - 1)
+    if levels is not None:
+        levels = some_levels(0, 1, 2, 3, 4)
+    room = Room(400, levels, longest=longest)
+    runs = trainings(tmp_path, [job])
+    with pytest.raises(BudgetError, match=f"a micro-batch of {longest} tokens does not fit"):
+        train(decoder, runs, tiny_examples(), room)
+    assert job.step == 0
+    assert all(torch.equal(p, before[name]) for name, p in job.parameters.items())
+    assert all(p.grad is None for p in job.parameters.values())
 
 
 def record(epoch, value):
@@ -229,10 +273,9 @@ def test_the_best_epoch_is_the_first_of_the_best():
 
 def test_the_best_epochs_are_kept(tmp_path):
     kept = []
-    model, job = tiny_job()
-    run = Run(tmp_path, SPEC)
-    run.start({})
-    train(model, job, tiny_examples(), run=run, most_tokens=40, hooks=hooks((0.1, 0.3, 0.2), kept))
+    decoder, job = tiny_job()
+    runs = trainings(tmp_path, [job], lambda: hooks((0.1, 0.3, 0.2), kept))
+    train(decoder, runs, tiny_examples(), Room(40))
     assert kept == [1, 2]
-    steps = [e for e in run.events() if e["event"] == "step"]
+    steps = [e for e in runs[0].run.events() if e["event"] == "step"]
     assert [e["step"] for e in steps] == list(range(1, 13))

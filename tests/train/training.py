@@ -1,40 +1,77 @@
-"""A tiny training, whole: model, examples, job and a run folder."""
+"""A tiny training, whole: decoder, examples, jobs and a run folder for each."""
 
 import torch
 from tests.models.tiny import tiny_model
 
 from tenbin.config import LoraConfig, TrainingConfig
-from tenbin.models import attention
+from tenbin.decoder.decoder import Decoder
 from tenbin.models.encode import Encoded
-from tenbin.models.lora import activate, add_adapter, inject, trainable
+from tenbin.models.lora import add_adapter, inject, trainable
 from tenbin.runs import Run, RunSpec
-from tenbin.train.engine import Hooks, train
+from tenbin.train.engine import Hooks, Training, train
 from tenbin.train.job import TrainJob
+from tenbin.train.room import Room
 from tenbin.types import Estimate, EvalResult, MetricSummary
 
 SPEC = RunSpec(
     kind="train", model="tiny", source="tiny", model_fingerprint="0", task="t", learning_rate=1e-2, seed=0
 )
+NAMES = ("a", "b", "c")
+RATES = (1e-2, 3e-3, 2e-2)
+
+
+def draw_ids(generator, low, high):
+    """Between `low` and `high` - 1 tokens."""
+    size = int(torch.randint(low, high, (1,), generator=generator))
+    return tuple(torch.randint(3, 97, (size,), generator=generator).tolist())
 
 
 def tiny_examples(count=13, seed=0):
     generator = torch.Generator().manual_seed(seed)
-
-    def ids(low, high):
-        size = int(torch.randint(low, high, (1,), generator=generator))
-        return tuple(torch.randint(3, 97, (size,), generator=generator).tolist())
-
-    return [Encoded(ids(3, 14), ids(1, 6)) for _ in range(count)]
+    return [Encoded(draw_ids(generator, 3, 14), draw_ids(generator, 1, 6)) for _ in range(count)]
 
 
-def tiny_job(family="llama", dtype=torch.float32, dropout=0.0, seed=0, rate=1e-2, **training):
-    model = tiny_model(family, dtype)
-    model.set_attn_implementation(attention.register())
+def asked_examples(questions=(3, 1, 4, 2), seed=0):
+    """So many questions about each of some passages of 10 to 19 tokens, and two that share nothing."""
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    for number, count in enumerate(questions):
+        passage = draw_ids(generator, 10, 20)
+        for _ in range(count):
+            prompt = (*passage, *draw_ids(generator, 2, 6))
+            found.append(Encoded(prompt, draw_ids(generator, 1, 5), group=f"p{number}"))
+    return found + tiny_examples(2, seed=seed + 1)
+
+
+def tiny_jobs(
+    names=NAMES, family="llama", dtype=torch.float32, dropout=0.0, rates=RATES, ranks=(4, 2, 3), **training
+):
+    """A decoder and a job for each adapter; its seed is its place in NAMES."""
+    changes = {"sliding_window": 64} if family == "gemma3_text" else {}  # a window may not cut a prefix
+    model = tiny_model(family, dtype, **changes)
     inject(model)
-    add_adapter(model, "a", LoraConfig(rank=4, alpha=8, dropout=dropout), seed=seed)
-    activate(model, "a")
     config = TrainingConfig(**{"epochs": 3, "batch_size": 4, "checkpoint_every_s": 0.0, **training})
-    return model, TrainJob("a", trainable(model, "a"), config, rate=rate, seed=seed)
+    jobs = []
+    for name in names:
+        place = NAMES.index(name)
+        lora = LoraConfig(rank=ranks[place], alpha=8, dropout=dropout)
+        add_adapter(model, name, lora, seed=place)
+        job = TrainJob(name, trainable(model, name), config, rate=rates[place], seed=place, drops=dropout > 0)
+        jobs.append(job)
+    return Decoder(model), jobs
+
+
+def tiny_job(**kwargs):
+    decoder, (job,) = tiny_jobs(("a",), **kwargs)
+    return decoder, job
+
+
+def away_from_zero(*jobs):
+    """B starts as zeros, and so A without a gradient: not so in tests of one step."""
+    for seed, job in enumerate(jobs):
+        generator = torch.Generator().manual_seed(seed)
+        for p in job.parameters.values():
+            torch.nn.init.normal_(p, std=0.1, generator=generator)
 
 
 def validation(value):
@@ -59,9 +96,29 @@ def hooks(values=(0.1, 0.3, 0.2), kept=None, on_step=lambda stats: None):
     return Hooks(validate=lambda epoch: validation(values[epoch - 1]), keep=kept.append, on_step=on_step)
 
 
-def whole_training(folder, most_tokens=40, **kwargs):
-    model, job = tiny_job(**kwargs)
-    run = Run(folder, SPEC)
-    run.start({})
-    progress = train(model, job, tiny_examples(), run=run, most_tokens=most_tokens, hooks=hooks())
-    return job, progress
+def trainings(folder, jobs, make_hooks=hooks):
+    """Each with a run folder of its adapter's name, begun or taken up again."""
+    found = []
+    for job in jobs:
+        run = Run(folder / job.name, SPEC)
+        if not run.path.exists():
+            run.start({})
+        found.append(Training(job, run, make_hooks()))
+    return found
+
+
+def whole_training(folder, examples=None, most_tokens=40, names=("a",), **kwargs):
+    """Train to the end; the jobs and their progress."""
+    decoder, jobs = tiny_jobs(names, **kwargs)
+    progress = train(decoder, trainings(folder, jobs), examples or tiny_examples(), Room(most_tokens))
+    return jobs, progress
+
+
+def same(job_a, job_b):
+    return all(torch.equal(p, job_b.parameters[name]) for name, p in job_a.parameters.items())
+
+
+def assert_near(job_a, job_b, atol=1e-9):
+    assert job_a.parameters.keys() == job_b.parameters.keys()
+    for name, p in job_a.parameters.items():
+        assert torch.allclose(p, job_b.parameters[name], rtol=0, atol=atol), name

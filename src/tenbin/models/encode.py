@@ -28,6 +28,8 @@ class Encoded:
     """The answer, the template's suffix and the end-of-sequence token."""
     cut_chars: int = 0
     """Characters taken from the end of the input to fit `max_length`; 0 = whole."""
+    group: str | None = None
+    """Of the example: questions about one passage have the same."""
 
     def __len__(self) -> int:
         return len(self.prompt_ids) + len(self.target_ids)
@@ -106,7 +108,8 @@ class Encoder:
     def example(self, task: Task, example: Example) -> Encoded:
         """Prompt and target of one training example."""
         prompt_ids, lead = self.prompt(task.prompt(example))
-        return Encoded(prompt_ids, (*self.continuation(lead + task.target(example)), self.eos_id))
+        target_ids = (*self.continuation(lead + task.target(example)), self.eos_id)
+        return Encoded(prompt_ids, target_ids, group=example.group)
 
     def fit(self, task: Task, example: Example, max_tokens: int, *, target: bool) -> tuple[Example, int]:
         """The example with the end of its longest input cut, so that it has at most `max_tokens`.

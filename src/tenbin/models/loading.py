@@ -259,6 +259,8 @@ def load_model(
             that the model has no embedding for.
         MissingExtra: another device than the CPU needs `accelerate`.
     """
+    # cuDNN's attention builds a plan for every new length, 0.3 s each: generation has one in every step.
+    torch.backends.cuda.enable_cudnn_sdp(False)
     tokenizer = load_tokenizer(source.tokenizer)
     shape = source.shape
     model, report = _from_pretrained(source, dtype, torch.device(device), attention)

@@ -113,19 +113,18 @@ class LoraLinear(nn.Module):
         return out.view(*x.shape[:-1], out.shape[-1])
 
     def _dropped(self, flat: Tensor, name: str) -> Tensor:
-        """Dropout from a generator of its own, seeded by (seed, path, micro-batch).
-
-        So an adapter meets the same masks whether it is trained alone or beside others, a block that is
-        recomputed for its gradient drops the same elements again, and resuming needs only the counter.
-        """
-        dropout = self.configs[name].dropout
-        if not self.training or dropout == 0:
+        if not self.training or self.configs[name].dropout == 0:
             return flat
         assert self.micro_batch is not None, "dropout needs set_micro_batch before each forward"
-        seed = derive_seed(self.seeds[name], self.name, f"dropout {self.micro_batch}")
-        generator = torch.Generator(device=flat.device).manual_seed(seed)
-        keep = torch.empty_like(flat).bernoulli_(1 - dropout, generator=generator)
-        return flat * keep.div_(1 - dropout)
+        return flat * self.dropout_mask(name, self.micro_batch, flat)
+
+    def dropout_mask(self, name: str, number: int, like: Tensor) -> Tensor:
+        """0 or 1 / (1 - dropout) for each element of `like`: a function of (seed, path, number) alone."""
+        dropout = self.configs[name].dropout
+        seed = derive_seed(self.seeds[name], self.name, f"dropout {number}")
+        generator = torch.Generator(device=like.device).manual_seed(seed)
+        keep = torch.empty_like(like).bernoulli_(1 - dropout, generator=generator)
+        return keep.div_(1 - dropout)
 
     @torch.no_grad()
     def merged_weight(self, name: str) -> Tensor:

@@ -1,1 +1,1 @@
-"""Fine-tuning: packing, loss, jobs, checkpoints and the loop."""
+"""Fine-tuning: packing, room, jobs, checkpoints, steps and the loop."""

@@ -1,4 +1,4 @@
-"""The training loop: one adapter over a frozen base, validated by what it generates after each epoch."""
+"""The training loop: adapters over one frozen base, each validated by what it generates after each epoch."""
 
 import signal
 import time
@@ -9,20 +9,16 @@ from types import FrameType
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from tenbin.decoder.decoder import Decoder
 from tenbin.errors import BudgetError, Interrupted, Problem
 from tenbin.models.encode import Encoded
-from tenbin.models.lora import lora_layers, set_micro_batch
 from tenbin.runs import EpochRecord, Run, evaluation_from_json
 from tenbin.train.checkpoint import read_checkpoint, write_checkpoint
 from tenbin.train.job import StepStats, TrainJob
-from tenbin.train.loss import cross_entropy_sum
-from tenbin.train.packing import PackedBatch, micro_batches, pack
+from tenbin.train.room import Room
+from tenbin.train.step import train_step
 from tenbin.types import EvalResult
-
-MOST_MICRO_BATCHES = 2**20
-"""More than one step can have: keeps the numbers of steps apart."""
 
 
 @dataclass(slots=True)
@@ -50,126 +46,113 @@ class Hooks:
     on_step: Callable[[StepStats], None]
 
 
-def train(
-    model: torch.nn.Module,
-    job: TrainJob,
-    examples: Sequence[Encoded],
-    *,
-    run: Run,
-    most_tokens: int,
-    hooks: Hooks,
-) -> Progress:
-    """Train one adapter to the end, resuming where the run's checkpoint stands.
+@dataclass(slots=True)
+class Training:
+    """One adapter's training with the run that it is written to."""
 
-    The adapter must be the active one of the model. The result does not depend on where it was
-    interrupted: order, dropout and schedule are functions of the seed and the step.
+    job: TrainJob
+    run: Run
+    hooks: Hooks
+    progress: Progress = field(default_factory=Progress)
+    saved_at: float = field(default_factory=time.monotonic)
+
+    def resume(self) -> None:
+        """Take up the run's checkpoint, where there is one."""
+        checkpoint = read_checkpoint(self.run.path / "checkpoint")
+        if checkpoint is not None:
+            self.job.restore(checkpoint.tensors, checkpoint.state["step"])
+            self.progress = _progress(checkpoint.state["progress"])
+            self.run.log("resumed", step=self.job.step)
+
+    def save(self) -> None:
+        """Write a checkpoint of the adapter as it is."""
+        state: dict[str, Any] = {"step": self.job.step, "progress": asdict(self.progress)}
+        write_checkpoint(self.run.path / "checkpoint", self.job.step, self.job.tensors(), state)
+        self.saved_at = time.monotonic()
+
+
+def train(
+    decoder: Decoder, trainings: Sequence[Training], examples: Sequence[Encoded], room: Room
+) -> list[Progress]:
+    """Train one adapter or several at once to the end, resuming where the runs' checkpoints stand.
+
+    The result does not depend on where it was interrupted, nor on what is trained beside it: order,
+    dropout and schedule are functions of an adapter's seed and step. Adapters whose checkpoints are of
+    different steps (a crash between two writings) catch up first.
 
     Args:
-        most_tokens: of one micro-batch; the effective batch does not depend on it.
+        room: shrinks when a micro-batch does not fit; the effective batch does not depend on it.
 
     Raises:
         Interrupted: after Ctrl-C, when the running step is finished and saved.
-        BudgetError: where one micro-batch does not fit the device.
+        BudgetError: where not even the longest example alone fits the device.
     """
-    progress = Progress()
-    checkpoint = read_checkpoint(run.path / "checkpoint")
-    if checkpoint is not None:
-        job.restore(checkpoint.tensors, checkpoint.state["step"])
-        progress = _progress(checkpoint.state["progress"])
-        run.log("resumed", step=job.step)
-    saved_at = time.monotonic()
-
-    def save() -> None:
-        nonlocal saved_at
-        state: dict[str, Any] = {"step": job.step, "progress": asdict(progress)}
-        write_checkpoint(run.path / "checkpoint", job.step, job.tensors(), state)
-        saved_at = time.monotonic()
-
-    per_epoch = job.steps_per_epoch(len(examples))
-    num_steps = job.num_steps(len(examples))
+    for training in trainings:
+        training.resume()
+    num = len(examples)
     with _stop_after_step() as stop:
         while True:
-            if job.step == per_epoch * (len(progress.epochs) + 1):
-                _end_epoch(job, progress, run, hooks)
-                save()
+            for t in trainings:
+                if t.job.step == t.job.steps_per_epoch(num) * (len(t.progress.epochs) + 1):
+                    _end_epoch(t)
+                    t.save()
             if stop.asked:
-                save()
-                raise Interrupted(f"stopped at step {job.step} of {num_steps}; the checkpoint is saved")
-            if job.step == num_steps:
-                return progress
-            with _dropout(model):
-                stats = train_step(model, job, examples, most_tokens)
-            _count(progress, stats)
-            run.log("step", **asdict(stats))
-            hooks.on_step(stats)
-            if time.monotonic() - saved_at >= job.config.checkpoint_every_s and job.step % per_epoch:
-                save()
+                for t in trainings:
+                    t.save()
+                step = min(t.job.step for t in trainings)
+                total = max(t.job.num_steps(num) for t in trainings)
+                raise Interrupted(f"stopped at step {step} of {total}; the checkpoint is saved")
+            unfinished = [t for t in trainings if t.job.step < t.job.num_steps(num)]
+            if not unfinished:
+                return [t.progress for t in trainings]
+            behind = min(t.job.step for t in unfinished)
+            now = [t for t in unfinished if t.job.step == behind]
+            for t, stats in zip(now, _step(decoder, now, examples, room), strict=True):
+                _count(t.progress, stats)
+                t.run.log("step", **asdict(stats))
+                t.hooks.on_step(stats)
+                due = time.monotonic() - t.saved_at >= t.job.config.checkpoint_every_s
+                if due and t.job.step % t.job.steps_per_epoch(num):
+                    t.save()
 
 
-def train_step(
-    model: torch.nn.Module, job: TrainJob, examples: Sequence[Encoded], most_tokens: int
-) -> StepStats:
-    """One optimizer step: losses summed over micro-batches and divided once, by the step's targets."""
-    started = time.perf_counter()
-    chosen = [examples[i] for i in job.batch(len(examples), job.step)]
-    rows = micro_batches([len(e) for e in chosen], most_tokens)
-    packs = [pack([chosen[i] for i in row], job.config.loss_on) for row in rows]
-    num_targets = sum(p.num_targets for p in packs)
-    total = 0.0
-    try:
-        for number, batch in enumerate(packs):
-            # Dropout is a function of seed, layer and this number, so resuming needs no state.
-            set_micro_batch(model, job.step * MOST_MICRO_BATCHES + number)
-            loss = pack_loss(model, batch)
-            (loss / num_targets).backward()  # type: ignore[no-untyped-call]
-            total += loss.item()
-    except torch.OutOfMemoryError as error:
-        raise _does_not_fit(max(p.num_tokens for p in packs)) from error
-    rate, norm = job.apply(len(examples))
-    return StepStats(
-        step=job.step,
-        epoch=(job.step - 1) // job.steps_per_epoch(len(examples)) + 1,
-        loss=total / num_targets,
-        learning_rate=rate,
-        grad_norm=norm,
-        num_tokens=sum(p.num_tokens for p in packs),
-        num_targets=num_targets,
-        num_examples=len(chosen),
-        seconds=time.perf_counter() - started,
-    )
+def _step(
+    decoder: Decoder, now: Sequence[Training], examples: Sequence[Encoded], room: Room
+) -> list[StepStats]:
+    """One step of each adapter; done again with less memory where the device has not enough."""
+    jobs = [t.job for t in now]
+    while True:
+        try:
+            return train_step(decoder, jobs, examples, room)
+        except torch.OutOfMemoryError:
+            said = room.shrink(max(room.most_tokens, room.longest))
+        # Out of the handler, whose traceback holds the tensors of the failed step.
+        decoder.forget_gradients()
+        for job in jobs:
+            job.optimizer.zero_grad(set_to_none=True)
+        torch.cuda.empty_cache()
+        if said is None:
+            raise _does_not_fit(room.most_tokens)
+        for t in now:
+            t.run.log("memory", step=t.job.step, retried_with=said)
 
 
-def pack_loss(model: torch.nn.Module, batch: PackedBatch) -> Tensor:
-    """Sum of -log p over the targets of one pack, in nats. The head sees only positions that predict."""
-    head: Any = model.get_output_embeddings()  # type: ignore[operator]
-    batch = batch.to(head.weight.device)
-    decoder: Any = model.base_model
-    hidden = decoder(
-        input_ids=batch.input_ids,
-        position_ids=batch.position_ids,
-        # A mask of four dimensions is passed on as it is, so none is built; the segments say it all.
-        attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=head.weight.device),
-        use_cache=False,
-        segments=batch.segments,
-    ).last_hidden_state  # (1, T, D)
-    return cross_entropy_sum(hidden[0, batch.predicts], head.weight, batch.labels)
-
-
-def _end_epoch(job: TrainJob, progress: Progress, run: Run, hooks: Hooks) -> None:
+def _end_epoch(t: Training) -> None:
+    progress = t.progress
     epoch = len(progress.epochs) + 1
-    validation = hooks.validate(epoch)
+    validation = t.hooks.validate(epoch)
     record = EpochRecord(
         epoch=epoch,
-        step=job.step,
+        step=t.job.step,
         train_loss=progress.epoch_loss / progress.epoch_targets,
         validation=validation,
         seconds=progress.epoch_s,
     )
     if best_epoch([*progress.epochs, record]) == epoch:
-        hooks.keep(epoch)
+        t.hooks.keep(epoch)
     progress.epochs.append(record)
     progress.epoch_loss, progress.epoch_targets, progress.epoch_s = 0.0, 0, 0.0
-    run.log("epoch", **asdict(record))
+    t.run.log("epoch", **asdict(record))
 
 
 def best_epoch(epochs: Sequence[EpochRecord]) -> int:
@@ -208,19 +191,6 @@ def _does_not_fit(num_tokens: int) -> BudgetError:
             remedy="set a smaller micro_batch_tokens (the result stays the same) or max_length",
         )
     )
-
-
-@contextmanager
-def _dropout(model: torch.nn.Module) -> Iterator[None]:
-    """Only the adapters are in training mode: the frozen base drops nothing."""
-    layers = [layer for _, layer in lora_layers(model)]
-    for layer in layers:
-        layer.training = True
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.training = False
 
 
 class _Stop:

@@ -1,7 +1,7 @@
 """TrainJob: one adapter with its optimizer, schedule and data order; all chance is a function of the seed."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -49,28 +49,60 @@ def scheduled_rate(
     return peak * (1 + math.cos(math.pi * done)) / 2
 
 
-def data_order(num_examples: int, seed: int, epoch: int) -> list[int]:
-    """Order of the examples in an epoch (from 1). It does not depend on packing, device or other jobs."""
+def data_order(groups: Sequence[str | None], seed: int, epoch: int) -> list[int]:
+    """Order of the examples in an epoch (from 1). It does not depend on packing, device or other jobs.
+
+    Args:
+        groups: one an example. Examples of one group follow one another, in an order drawn anew as well;
+            None: an example by itself.
+    """
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    order: list[int] = torch.randperm(num_examples, generator=generator).tolist()
-    return order
+    drawn: list[int] = torch.randperm(len(groups), generator=generator).tolist()
+    first = {group: i for i, group in zip(reversed(drawn), (groups[i] for i in reversed(drawn)), strict=True)}
+    place = {i: rank for rank, i in enumerate(drawn)}
+    return sorted(drawn, key=lambda i: place[i if groups[i] is None else first[groups[i]]])
 
 
 class TrainJob:
     """One adapter's whole training state, apart from the weights' place in the model."""
 
     def __init__(
-        self, name: str, parameters: Mapping[str, Tensor], config: TrainingConfig, *, rate: float, seed: int
+        self,
+        name: str,
+        parameters: Mapping[str, Tensor],
+        config: TrainingConfig,
+        *,
+        rate: float,
+        seed: int,
+        drops: bool = False,
     ) -> None:
+        """`drops`: the adapter has dropout."""
         self.name = name
+        self.drops = drops
         self.parameters = dict(parameters)
         self.config = config
         self.rate = rate
         self.seed = seed
         self.step = 0
+        self._order: tuple[int, list[int]] | None = None
+        self.ahead: tuple[object, object] | None = None
+        """(what for, the next step's batch), made while the device was at work."""
+        values = list(self.parameters.values())
         self.optimizer = torch.optim.AdamW(
-            list(self.parameters.values()), lr=rate, weight_decay=config.weight_decay, betas=(0.9, 0.999)
+            values,
+            lr=rate,
+            weight_decay=config.weight_decay,
+            betas=(0.9, 0.999),
+            fused=values[0].is_cuda,  # one kernel for all weights
         )
+        # Now, not in the first step: what does not fit is known before anything is changed.
+        for value in values:
+            on = value.device if value.is_cuda else torch.device("cpu")
+            self.optimizer.state[value] = {
+                "step": torch.zeros((), dtype=torch.float32, device=on),
+                "exp_avg": torch.zeros_like(value),
+                "exp_avg_sq": torch.zeros_like(value),
+            }
 
     def num_steps(self, num_examples: int) -> int:
         """Optimizer steps of the whole training."""
@@ -80,10 +112,16 @@ class TrainJob:
         """The last step of an epoch may have fewer examples; none are left out."""
         return math.ceil(num_examples / self.config.batch_size)
 
-    def batch(self, num_examples: int, step: int) -> list[int]:
-        """Indices of the examples of a step (from 0)."""
-        epoch, position = divmod(step, self.steps_per_epoch(num_examples))
-        order = data_order(num_examples, self.seed, epoch + 1)
+    def batch(self, groups: Sequence[str | None], step: int) -> list[int]:
+        """Indices of the examples of a step (from 0).
+
+        Args:
+            groups: of all examples, as `data_order` takes them.
+        """
+        epoch, position = divmod(step, self.steps_per_epoch(len(groups)))
+        if self._order is None or self._order[0] != epoch:
+            self._order = (epoch, data_order(groups, self.seed, epoch + 1))
+        order = self._order[1]
         return order[position * self.config.batch_size : (position + 1) * self.config.batch_size]
 
     def apply(self, num_examples: int) -> tuple[float, float]:
@@ -121,4 +159,6 @@ class TrainJob:
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(tensors[f"parameter/{name}"])
-                self.optimizer.state[parameter] = {key: tensors[f"{key}/{name}"].clone() for key in moments}
+                self.optimizer.state[parameter] = {
+                    key: tensors[f"{key}/{name}"].to(parameter.device, copy=True) for key in moments
+                }

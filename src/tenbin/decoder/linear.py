@@ -1,0 +1,292 @@
+"""LinearGroup: frozen linear maps of one input as one product, with their adapters, forward and backward.
+
+Queries, keys and values share their input, and so do gate and up: one matrix product each instead of three
+and two. The low-rank products of all adapters and maps of a group are one thin product too; each token keeps
+only the columns of its own adapter, so several adapters train over one frozen weight in one pass.
+
+    low = (x A^T) * routing                 (T, R), R = ranks of all adapters of all maps of the group;
+                                            A is alpha / rank times the adapter's
+    y   = x W^T + bias + low B^T
+    dx  = dy W + dlow A,  dlow = (dy B) * routing
+    dA  = dlow^T x,       dB   = dy^T low
+
+Source: Hu et al. 2021 (arXiv 2106.09685). Nothing but x and low is needed for the backward pass.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from tenbin.decoder.frozen import Frozen
+from tenbin.decoder.low_rank import LowRank
+from tenbin.decoder.pack import placed
+from tenbin.decoder.pointwise import has_kernels, wide
+from tenbin.models.lora import LoraLinear
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One linear map of a group: its columns of the output, and where its adapters are."""
+
+    start: int
+    end: int
+    layer: LoraLinear | None
+    """None: this map holds no adapters."""
+
+
+@dataclass(slots=True)
+class _Low:
+    """The adapters of one part: their columns of `low`, and B in the model's type."""
+
+    part: Part
+    names: tuple[str, ...]
+    start: int
+    end: int
+    b: Tensor  # (N_i, r of all adapters)
+    grad_b: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """Which tokens of a pack belong to which adapter."""
+
+    names: tuple[str, ...]
+    spans: tuple[tuple[int, int], ...]
+    """Tokens [start, end) of each adapter."""
+    draws: tuple[tuple[tuple[int, int, int], ...], ...] = ()
+    """Of each adapter, for dropout: (start, end, number) of runs of its tokens that draw one mask, end to
+    end."""
+
+
+@dataclass(slots=True)
+class LinearGroup:
+    """Frozen maps (N_i, K) side by side, N = sum of N_i, and the adapters that are trained on them."""
+
+    frozen: Frozen
+    parts: tuple[Part, ...]
+    lows: list[_Low] = field(default_factory=list)
+    a: Tensor | None = None  # (R, K)
+    grad_a: Tensor | None = None
+    drops: bool = False
+    """Some adapter has dropout."""
+    _b: Tensor | None = None
+    """(N, r) of all parts, where all parts have the same adapters and kernels add them."""
+    _pairs: list[tuple[Tensor, Tensor, float]] = field(default_factory=list)
+    _columns: tuple[tuple[str, int], ...] = ()
+    """(adapter, its rank) in the order of low's columns."""
+
+    @property
+    def rank(self) -> int:
+        """R: columns of `low`."""
+        return 0 if self.a is None else self.a.shape[0]
+
+    def use(self, names: Sequence[str]) -> None:
+        """Make room for copies of these adapters in the model's type."""
+        weight = self.frozen
+        held = [(p, p.layer, tuple(n for n in names if n in p.layer.configs)) for p in self.parts if p.layer]
+        held = [one for one in held if one[2]]
+        ranks = [sum(layer.configs[n].rank for n in adapters) for _, layer, adapters in held]
+        size: dict[str, Any] = {"dtype": weight.dtype, "device": weight.device}
+        self.a = torch.empty(sum(ranks), weight.in_features, **size) if held else None
+        self._b = None
+        alike = len(held) == len(self.parts) and len({adapters for *_, adapters in held}) == 1
+        if self.a is not None and has_kernels(self.a) and alike:
+            self._b = torch.empty(self.parts[-1].end, ranks[0], **size)
+        self.lows, width = [], 0
+        for (part, _, adapters), r in zip(held, ranks, strict=True):
+            rows = slice(part.start, part.end)
+            b = torch.empty(part.end - part.start, r, **size) if self._b is None else self._b[rows]
+            self.lows.append(_Low(part, adapters, width, width + r, b))
+            width += r
+        self.drops = any(layer.configs[n].dropout > 0 for _, layer, adapters in held for n in adapters)
+        self._columns = tuple((n, layer.configs[n].rank) for _, layer, adapters in held for n in adapters)
+        self._pairs = self._find_pairs()
+        self.grad_a = None
+
+    def pairs(self) -> list[tuple[Tensor, Tensor, float]]:
+        """(copy in the model's type, master weight, factor) of every adapter matrix in use.
+
+        A's copy is alpha / rank times the master: so nothing else has to be scaled.
+        """
+        return self._pairs
+
+    def _find_pairs(self) -> list[tuple[Tensor, Tensor, float]]:
+        found = []
+        for low in self.lows:
+            assert low.part.layer is not None
+            assert self.a is not None
+            start = 0
+            for name in low.names:
+                a, b = low.part.layer.lora_A[name], low.part.layer.lora_B[name]
+                r = a.shape[0]
+                rows = slice(low.start + start, low.start + start + r)
+                found.append((self.a[rows], a, low.part.layer.scaling(name)))
+                found.append((low.b[:, start : start + r], b, 1.0))
+                start += r
+        return found
+
+    def gradients(self) -> list[tuple[Tensor, Tensor, float]]:
+        """(master weight, its copy's gradient so far, the copy's factor) of every adapter in use.
+
+        What was gathered is given away.
+        """
+        found = []
+        for low in self.lows:
+            assert low.part.layer is not None
+            assert self.grad_a is not None
+            assert low.grad_b is not None
+            start = 0
+            for name in low.names:
+                a, b = low.part.layer.lora_A[name], low.part.layer.lora_B[name]
+                r = a.shape[0]
+                rows = slice(low.start + start, low.start + start + r)
+                found.append((a, self.grad_a[rows], low.part.layer.scaling(name)))
+                found.append((b, low.grad_b[:, start : start + r], 1.0))
+                start += r
+            low.grad_b = None
+        self.grad_a = None
+        return found
+
+    def forget(self) -> None:
+        """Drop the gradients gathered so far."""
+        self.grad_a = None
+        for low in self.lows:
+            low.grad_b = None
+
+    def forward(self, x: Tensor, routing: Routing) -> tuple[Tensor, Tensor | None]:
+        """x (T, K) -> y (T, N), and low (T, R), which the backward pass needs.
+
+        Where there are kernels, y may still lack what `pending` says.
+        """
+        y = self.frozen.forward(x)
+        if self.a is None:
+            return y, None
+        low = self._down(x, routing)
+        if self._b is not None:
+            return y, low
+        for one in self.lows:
+            y[:, one.part.start : one.part.end].addmm_(low[:, one.start : one.end], one.b.t())
+        return y, low
+
+    def pending(self, low: Tensor | None) -> LowRank | None:
+        """What `forward` left for the next kernel to add; None: nothing."""
+        if low is None or self._b is None:
+            return None
+        return LowRank(low, self._b, len(self.parts))
+
+    def backward(self, grad: Tensor, low: Tensor | None) -> Tensor:
+        """dy (T, N) -> what W gives dx, (T, K). `backward_low` adds the rest when x is known."""
+        for one in self.lows:
+            assert low is not None
+            columns = grad[:, one.part.start : one.part.end]
+            one.grad_b = _added(one.grad_b, columns.t(), low[:, one.start : one.end])  # (N_i, r)
+        return self.frozen.backward(grad)
+
+    def low_gradient(self, grad: Tensor, routing: Routing) -> Tensor | None:
+        """dlow (T, R) of dy (T, N), before dropout's masks."""
+        if self.a is None:
+            return None
+        dlow = grad.new_empty(grad.shape[0], self.rank)
+        for one in self.lows:
+            torch.mm(grad[:, one.part.start : one.part.end], one.b, out=dlow[:, one.start : one.end])
+        return self._routed(dlow, routing)
+
+    def add_to_input(self, dx: Tensor, dlow: Tensor | None, routing: Routing) -> None:
+        """Add dlow A to dx (T, K) in place."""
+        if dlow is None or self.a is None:
+            return
+        if not self.drops:
+            dx.addmm_(dlow, self.a)
+            return
+        for one, name, rows, columns in self._each(routing):
+            keep = _keep(one, name, dx[rows], routing)
+            dx[rows] += (dlow[rows, columns] @ self.a[columns]) * keep
+
+    def gather_a(self, dlow: Tensor | None, x: Tensor, routing: Routing) -> None:
+        """Gather dA from dlow (T, R) and the group's input x (T, K)."""
+        if dlow is None or self.a is None:
+            return
+        if not self.drops:
+            self.grad_a = _added(self.grad_a, dlow.t(), x)
+            return
+        product = torch.zeros_like(self.a, dtype=wide(self.a[:0]).dtype)
+        for one, name, rows, columns in self._each(routing):
+            keep = _keep(one, name, x[rows], routing)
+            product[columns] = dlow[rows, columns].t() @ (x[rows] * keep)
+        self.grad_a = product if self.grad_a is None else self.grad_a.add_(product)
+
+    def _down(self, x: Tensor, routing: Routing) -> Tensor:
+        assert self.a is not None
+        if not self.drops:
+            low = linear(x, self.a)
+        else:
+            low = x.new_zeros(x.shape[0], self.rank)
+            for one, name, rows, columns in self._each(routing):
+                keep = _keep(one, name, x[rows], routing)
+                low[rows, columns] = linear(x[rows] * keep, self.a[columns])
+        return self._routed(low, routing)
+
+    def _each(self, routing: Routing) -> list[tuple[_Low, str, slice, slice]]:
+        """(part, adapter, its rows of the pack, its columns of low)."""
+        found = []
+        for one in self.lows:
+            assert one.part.layer is not None
+            start = one.start
+            for name in one.names:
+                end = start + one.part.layer.configs[name].rank
+                if name in routing.names:
+                    rows = slice(*routing.spans[routing.names.index(name)])
+                    found.append((one, name, rows, slice(start, end)))
+                start = end
+        return found
+
+    def _routed(self, low: Tensor, routing: Routing) -> Tensor:
+        """0 where a column is not of the row's own adapter, in place."""
+        if len(routing.names) == 1 and all(one.names == routing.names for one in self.lows):
+            return low
+        spans = tuple(zip(routing.names, routing.spans, strict=True))
+        return low.mul_(_mask(low.shape[0], spans, self._columns, low.dtype, low.device))
+
+
+@lru_cache(maxsize=8)
+def _mask(
+    rows: int,
+    spans: tuple[tuple[str, tuple[int, int]], ...],
+    columns: tuple[tuple[str, int], ...],
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Tensor:
+    """(T, R) of 0 and 1. Kept for the layers of a pack: as many differ as there are groups in a block."""
+    mask = torch.zeros(rows, sum(rank for _, rank in columns), dtype=dtype)
+    places = dict(spans)
+    start = 0
+    for name, rank in columns:
+        if name in places:
+            mask[slice(*places[name]), start : start + rank] = 1
+        start += rank
+    return placed(mask, device)
+
+
+def _keep(one: _Low, name: str, rows: Tensor, routing: Routing) -> Tensor:
+    """Dropout's masks of one adapter and map for its rows of the pack, the same in every pass."""
+    layer = one.part.layer
+    assert layer is not None
+    assert routing.draws, "dropout needs to know which tokens draw together"
+    draws = routing.draws[routing.names.index(name)]
+    first = draws[0][0]
+    assert draws[-1][1] - first == rows.shape[0], "every token of the adapter draws once"
+    return torch.cat([layer.dropout_mask(name, n, rows[a - first : b - first]) for a, b, n in draws])
+
+
+def _added(total: Tensor | None, x: Tensor, y: Tensor) -> Tensor:
+    """total + x y; gradients gather in float32, or wider."""
+    if x.is_cuda and x.dtype == torch.bfloat16:
+        product = torch.mm(x, y, out_dtype=torch.float32)
+    else:
+        product = wide(x @ y)
+    return product if total is None else total.add_(product)

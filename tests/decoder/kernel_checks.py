@@ -1,0 +1,183 @@
+"""The Triton kernels against their plain counterparts, interpreted on a CPU or run on a GPU."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from tenbin.decoder import kernels, pointwise
+from tenbin.decoder.low_rank import LowRank
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the kernels run, in which type, and how near they must come to float32 on a CPU."""
+
+    device: str
+    dtype: torch.dtype
+    tolerance: float
+
+    def __call__(self, x):
+        """A copy there; None stays None."""
+        if isinstance(x, LowRank):
+            return LowRank(self(x.low), self(x.b), x.parts)
+        return None if x is None else x.to(self.device, self.dtype, copy=True)
+
+    def rand(self, *shape, seed=0, std=1.0):
+        """On the CPU in float32, rounded to the type."""
+        values = torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * std
+        return values.to(self.dtype).float()
+
+    def low_rank(self, rows, width, parts, rank):
+        return LowRank(self.rand(rows, parts * rank, seed=3), self.rand(width, rank, seed=4), parts)
+
+    def close(self, found, expected, tolerance=None):
+        assert found.shape == expected.shape
+        error = (found.cpu().float() - expected.float()).norm() / expected.float().norm()
+        assert error < (tolerance or self.tolerance), error
+
+
+NORMS = [
+    pytest.mark.parametrize(("layer", "offset"), [(False, False), (False, True), (True, False)]),
+    pytest.mark.parametrize("shape", [(5, 48), (5, 3, 16)]),
+]
+HEADS = [
+    pytest.mark.parametrize("heads", [(4, 4, 4), (4, 2, 2), (3, 0, 0)]),
+    pytest.mark.parametrize("rank", [0, 3, 16, 24]),
+    pytest.mark.parametrize("turn", [True, False]),
+]
+ACTIVATIONS = [
+    pytest.mark.parametrize("kind", ["silu", "gelu_tanh"]),
+    pytest.mark.parametrize("gated", [True, False]),
+    pytest.mark.parametrize("rank", [0, 4, 20]),
+]
+SUMS = [pytest.mark.parametrize("rank", [0, 5]), pytest.mark.parametrize("residual", [True, False])]
+
+
+def over(marks):
+    """All combinations."""
+
+    def decorate(test):
+        for mark in marks:
+            test = mark(test)
+        return test
+
+    return decorate
+
+
+def check_norms(on, layer, offset, shape):
+    """Rows that are parts of wider ones."""
+    width, inner = shape[-1], shape[1] * (shape[2] if len(shape) == 3 else 1)
+    wider = on.rand(shape[0], 2 * inner, seed=1)
+
+    def part(whole):
+        rows = whole[:, :inner]
+        return rows if len(shape) == 2 else rows.unflatten(1, (-1, width))
+
+    x, there = part(wider), part(on(wider))
+    grad, bypass = on.rand(*shape, seed=2), on.rand(*shape, seed=5)
+    weight, bias = on.rand(width, seed=6), on.rand(width, seed=7) if layer else None
+    on.close(
+        kernels.norm(there, on(weight), on(bias), 1e-5, offset),
+        pointwise.norm(x, weight, bias, 1e-5, unit_offset=offset),
+    )
+    for extra in (None, bypass):
+        found = kernels.norm_backward(there, on(grad), on(extra), on(weight), on(bias), 1e-5, offset)
+        expected = pointwise.norm_backward(x, grad, extra, weight, bias, 1e-5, unit_offset=offset)
+        for a, b in zip(found, expected, strict=True):
+            on.close(a, b)
+
+
+def check_heads(on, heads, rank, turn):
+    """Rows beyond a block's 32, a head dimension that is no power of two."""
+    rows, d = 37, 24
+    qkv = on.rand(rows, sum(heads) * d)
+    cos, sin = (on.rand(rows, d, seed=8), on.rand(rows, d, seed=9)) if turn else (None, None)
+    parts = [n * d for n in heads if n]
+    low = None
+    expected = qkv.clone()
+    if rank:
+        low = LowRank(on.rand(rows, len(parts) * rank, seed=3), on.rand(sum(parts), rank, seed=4), len(parts))
+        start = 0
+        for p, width in enumerate(parts):
+            of_part = low.low[:, p * rank : (p + 1) * rank]
+            expected[:, start : start + width] += of_part @ low.b[start : start + width].t()
+            start += width
+    pointwise.finish_heads_(expected, None, d, heads, cos, sin)
+    found = on(qkv)
+    kernels.finish_heads_(found, on(low), d, heads, on(cos), on(sin))
+    on.close(found, expected)
+
+
+def check_heads_of_one_map(on):
+    """GPT-2's map makes queries, keys and values at once: one adapter for all."""
+    qkv, low = on.rand(5, 3 * 32), on.low_rank(5, 96, 1, 4)
+    found = on(qkv)
+    kernels.finish_heads_(found, on(low), 16, (2, 2, 2), None, None)
+    on.close(found, pointwise.completed(qkv, low))
+
+
+def check_gradients_of_heads(on, turn):
+    rows, d = 35, 24
+    dq, dk = on.rand(rows, 4, d), on.rand(rows, 2, d, seed=1)
+    dv = on.rand(2, rows, d, seed=2)
+    cos, sin = (on.rand(rows, d, seed=8), on.rand(rows, d, seed=9)) if turn else (None, None)
+    found = kernels.heads_gradient(
+        on(dq), on(dk), on(dv).transpose(0, 1), on(cos), on(sin)
+    )  # as cuDNN may lay it out
+    on.close(found, pointwise.heads_gradient(dq, dk, dv.transpose(0, 1), cos, sin))
+
+
+def check_activations(on, kind, gated, rank):
+    rows, width = 35, 150
+    up = on.rand(rows, width * (2 if gated else 1))
+    low = on.low_rank(rows, up.shape[1], 2 if gated else 1, rank) if rank else None
+    tolerance = max(1e-4, on.tolerance)
+    expected = pointwise.activation(up, kind, gated=gated, low=low)
+    on.close(kernels.activation(on(up), kind, gated, on(low)), expected, tolerance)
+    grad, dlow, a = on.rand(rows, width, seed=5), on.rand(rows, 6, seed=6), on.rand(6, width, seed=7)
+    for more in ((None, None), (dlow, a)):
+        found, plain = (on(up), on(grad)), (up.clone(), grad.clone())
+        kernels.activation_backward_(*found, kind, gated, on(low), on(more[0]), on(more[1]))
+        pointwise.activation_backward_(*plain, kind, gated=gated, low=low, dlow=more[0], a=more[1])
+        for f, e in zip(found, plain, strict=True):
+            on.close(f, e, tolerance)
+
+
+def check_sums(on, rank, residual):
+    y, other = on.rand(35, 150), on.rand(35, 150, seed=1) if residual else None
+    low = on.low_rank(35, 150, 1, rank) if rank else None
+    found, expected = on(y), y.clone()
+    kernels.add(found, on(other), on(low), found)
+    pointwise.add(expected, other, low, expected)
+    on.close(found, expected)
+
+
+def check_quantization(on, scaled, tolerance):
+    x = on.rand(7, 9000) * torch.logspace(-6, 6, 7)[:, None].to(on.dtype).float()
+    x = x.to(on.dtype).float()
+    by = on.rand(9000, seed=1).abs() if scaled else None
+    found = kernels.quantized(on(x), by if by is None else by.to(on.device))
+    expected = pointwise.quantized(x, by)
+    on.close(found[1], expected[1], 1e-6)
+    on.close(found[0].float() * found[1], expected[0].float() * expected[1], tolerance)
+
+
+def check_transposition(on):
+    x = torch.randint(0, 255, (70, 130), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(kernels.transposed(x.to(on.device)).cpu(), x.t())
+
+
+def check_cross_entropy(on):
+    """Labels at the ends of the kernel's runs."""
+    logits, scales = on.rand(6, 9001, std=4), on.rand(6, seed=1)
+    labels = torch.tensor([0, 9000, 5, 8191, 8192, 77])
+    whole, places = on(logits), labels.to(on.device)
+    on.close(
+        kernels.cross_entropy_(whole, places, None), pointwise.cross_entropy_(logits.clone(), labels, None)
+    )
+    assert torch.equal(whole.cpu().float(), logits)
+    expected = logits.clone()
+    kernels.cross_entropy_(whole, places, scales.to(on.device))
+    pointwise.cross_entropy_(expected, labels, scales)
+    on.close(whole, expected)
