@@ -1,0 +1,168 @@
+"""Bench: training speed and peak memory on this machine, against the plan and the machine's own matrix rate.
+
+Models are built from their sizes with random weights: speed and memory do not depend on what they know.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from tenbin.bench_sizes import model_sizes
+from tenbin.bench_steps import StepTimes, mean_context
+from tenbin.bench_works import Work, questions, rows
+from tenbin.config import LoraConfig, TrainingConfig
+from tenbin.decoder.decoder import Decoder
+from tenbin.decoder.fp8 import Fp8Frozen
+from tenbin.decoder.frozen import PlainFrozen
+from tenbin.device import Device
+from tenbin.memory import ALL, MIB, BaseType, KeepLevels, MemoryPlan, plan_training
+from tenbin.models.lora import add_adapter, inject, remove_adapter, trainable
+from tenbin.models.shape import ModelShape
+from tenbin.train.job import TrainJob
+from tenbin.train.room import Room
+from tenbin.train.step import train_step
+
+__all__ = ["TrainBench", "Work", "questions", "rows"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainBench:
+    """One model on a device, to be measured with several works."""
+
+    name: str
+    device: Device
+    shape: ModelShape
+    base: BaseType
+    cap_bytes: int | None
+    matrix_rate: float
+    """Operations a second of a large matrix product in the model's type, in this process."""
+    model: torch.nn.Module = field(repr=False)
+    decoder: Decoder = field(repr=False)
+
+    @classmethod
+    def build(cls, name: str, device: Device, *, base: BaseType, cap_bytes: int | None) -> "TrainBench":
+        """Random weights of a known model, or of the sizes in a model folder, its linear maps in `base`.
+
+        Raises:
+            ModelError: no known name, and no folder with a `config.json` that tenbin can read.
+        """
+        sizes = model_sizes(name)
+        rate = device.matrix_rate("bf16")
+        shape = ModelShape.read(sizes)
+        config = AutoConfig.for_model(**sizes)
+        torch.manual_seed(0)
+        make: Any = AutoModelForCausalLM.from_config
+        with device.torch:  # made where it stays
+            model = make(config, dtype=torch.bfloat16, attn_implementation="sdpa").eval()
+        inject(model)
+
+        def frozen(weight: torch.Tensor, bias: torch.Tensor | None) -> PlainFrozen | Fp8Frozen:
+            if base == "same":
+                return PlainFrozen(weight, bias)
+            return Fp8Frozen.make(weight, bias, keep_transposed=base == "fp8-both")
+
+        decoder = Decoder(model, frozen)
+        return cls(
+            name=name,
+            device=device,
+            shape=shape,
+            base=base,
+            cap_bytes=cap_bytes,
+            matrix_rate=rate,
+            model=model,
+            decoder=decoder,
+        )
+
+    def measure(
+        self, work: Work, *, steps: int = 5, adapters: int = 1, levels: Sequence[int] | None = None
+    ) -> dict[str, Any]:
+        """Train some steps and report the median of all but the first two.
+
+        Args:
+            adapters: trained at once, each on examples of its own.
+            levels: what the blocks keep (see `tenbin.memory`); None: as the plan has it.
+        """
+        gpu = self.device.kind == "cuda"
+        if gpu:
+            torch.cuda.empty_cache()
+        self.device.reset_peak()
+        plan = self._plan(work, adapters)
+        room = Room(work.most_tokens * adapters, levels=_fixed(plan.levels, levels))
+        jobs = [self._job(f"a{i}", i, work, steps) for i in range(adapters)]
+        times, loss = StepTimes(), 0.0
+        try:
+            for _ in range(steps):
+                self._wait()
+                started = time.perf_counter()
+                stats = train_step(self.decoder, jobs, work.examples, room)
+                self._wait()
+                times.add(
+                    time.perf_counter() - started,
+                    tokens=sum(s.num_tokens for s in stats),
+                    targets=sum(s.num_targets for s in stats),
+                    examples=sum(s.num_examples for s in stats),
+                )
+                loss = stats[0].loss
+        finally:
+            for job in jobs:
+                remove_adapter(self.model, job.name)
+            self.decoder.forget_gradients()
+            self.decoder.use(())
+        free, total = torch.cuda.mem_get_info() if gpu else (0, 0)
+        chosen = plan.levels.choose(work.most_tokens * adapters) if levels is None else list(levels)
+        peak = self.device.peak_mib()
+        return {
+            "bench": "train",
+            "system": "tenbin",
+            "model": self.name,
+            "work": work.name,
+            "dtype": "bf16" if self.base == "same" else self.base,
+            "adapters": adapters,
+            **times.rates(
+                self.shape,
+                context=mean_context([len(e) for e in work.examples]),
+                matrix_rate=self.matrix_rate,
+            ),
+            "planned_mib": round(plan.total_bytes / MIB),
+            "peak_mib": round(peak),
+            "driver_mib": round((total - free) / MIB),
+            "allocated_mib": round(torch.cuda.max_memory_allocated() / MIB) if gpu else None,
+            "roof_tflops": float(f"{self.matrix_rate / 1e12:.4g}"),
+            "kept": "/".join(str(chosen.count(level)) for level in range(ALL + 1)),
+            "loss": round(loss, 4),
+            "gpu": self.device.name,
+            "versions": {"torch": torch.__version__},
+        }
+
+    def _wait(self) -> None:
+        if self.device.kind == "cuda":
+            torch.cuda.synchronize()
+
+    def _plan(self, work: Work, adapters: int) -> MemoryPlan:
+        return plan_training(
+            self.shape,
+            rank=16,
+            most_tokens=work.most_tokens * adapters,
+            dtype_bytes=2,
+            cap_bytes=self.cap_bytes,
+            decode_tokens=0,
+            gpu=self.device.kind == "cuda",
+            base=self.base,
+            num_adapters=adapters,
+        )
+
+    def _job(self, name: str, seed: int, work: Work, steps: int) -> TrainJob:
+        add_adapter(self.model, name, LoraConfig(rank=16, alpha=16.0), seed=seed)
+        config = TrainingConfig(
+            batch_size=work.batch_size, epochs=steps, loss_on=work.loss_on, schedule="constant", warmup=0.0
+        )
+        return TrainJob(name, trainable(self.model, name), config, rate=1e-4, seed=seed)
+
+
+def _fixed(levels: KeepLevels, chosen: Sequence[int] | None) -> KeepLevels:
+    """The plan's levels, or others that were asked for."""
+    return levels if chosen is None else replace(levels, fixed=tuple(chosen))
