@@ -6,6 +6,7 @@
     │   ├── DataError      rows of a data file
     │   ├── ModelError     a model, tokenizer or adapter
     │   ├── BudgetError    does not fit the memory that is allowed
+    │   ├── CostError      the next call could pass the money that is allowed
     │   └── MissingExtra   an optional dependency is not installed
     ├── StorageError       disk full, run folder not writable: exit code 2
     └── Interrupted        Ctrl-C, with how to go on: exit code 130
@@ -73,6 +74,10 @@ class ModelError(UserError):
 
 class BudgetError(UserError):
     """The work does not fit the memory that is allowed."""
+
+
+class CostError(UserError):
+    """The next call to a hosted model could pass the money that is allowed."""
 
 
 class MissingExtra(UserError):

@@ -32,6 +32,9 @@ class Example:
     """Split and cluster key: same document, same customer."""
     source: str | None = None
     """Where it was read: `reviews.csv:17`."""
+    marking: Mapping[str, str] = field(default_factory=dict)
+    """Question banks: how the answer is marked, from columns that no prompt shows (category, marking_note,
+    points, grade, tolerance, unit); {} of other tasks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +82,34 @@ class LogLikelihood(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerLikelihood:
+    """How probable a model finds one given answer after its prompt."""
+
+    nats: float | None
+    """Natural logarithm of its probability, summed over its tokens; None where it could not be computed."""
+    num_tokens: int
+    """Of the answer."""
+    prompt_tokens: int
+    error: str | None = None
+    """Why there is no number: prompt and answer do not fit the model, for example."""
+
+
+class AnswerLikelihoods(Protocol):
+    """LogLikelihood with what it takes to compare answers of different lengths."""
+
+    @property
+    def model_id(self) -> str:
+        """Name for tables."""
+        ...
+
+    def answer_likelihoods(
+        self, pairs: Sequence[tuple[Sequence[Message], str]]
+    ) -> Iterator[tuple[int, AnswerLikelihood]]:
+        """Yield (index of the pair, its likelihood) in any order, each index once."""
+        ...
+
+
 class Estimate(NamedTuple):
     """A number never travels without its uncertainty."""
 
@@ -107,6 +138,30 @@ class EvalRow:
     output_tokens: int = 0
     group: str | None = None
     error: str | None = None
+    question: Mapping[str, str] = field(default_factory=dict)
+    """Question banks: what a grader needs to see, the example's inputs and its marking; {} of other tasks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointsPart:
+    """Points of a question bank: of one category, or of all questions."""
+
+    category: str | None
+    """None = all questions."""
+    earned: float
+    """Σ points x share of the grade, over the graded questions."""
+    possible: float
+    """Points of the graded questions; those without a grade are in neither sum."""
+    num_graded: int
+    num_ungraded: int
+    """Answers that wait for a person or a judge."""
+    num_errors: int
+    """Questions without a completion."""
+    by: Mapping[str, int]
+    """Who graded -> number of answers: `rule`, `judge gpt-4o`, `people Sato, Suzuki`."""
+    estimate: Estimate | None
+    """earned / possible; None where nothing is graded, or one question only: `reason` says."""
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +197,8 @@ class EvalResult:
     num_errors: int
     num_unparsed: int
     rows: tuple[EvalRow, ...] = field(default=(), repr=False)
+    points: tuple[PointsPart, ...] = ()
+    """Question banks: all questions first, then each category; () of other tasks."""
 
     def metric(self, metric_id: str) -> MetricSummary:
         """The summary of one metric.
@@ -153,3 +210,40 @@ class EvalResult:
             if summary.metric == metric_id:
                 return summary
         raise KeyError(f"no metric {metric_id!r}; there are {[m.metric for m in self.metrics]}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostedUse:
+    """What the calls of one evaluation through an API took: answers, tokens, money and time."""
+
+    num_calls: int
+    """Sent by the process that finished the evaluation, with those that failed."""
+    num_cached: int
+    """Answers that were there already, of earlier processes or other runs."""
+    num_errors: int
+    """Questions without an answer, over all repeats; asked again by the next run."""
+    num_filtered: int
+    """Answers that the service's content filter kept back."""
+    num_lost: int
+    """Calls that may have been billed without giving an answer."""
+    input_tokens: int
+    output_tokens: int
+    """Of all answers, also of those that were there already."""
+    cost_usd: float | None
+    """Of all answers, also of those that were there already; None where `cost_note` says why."""
+    cost_yen: float | None
+    lost_usd: float | None
+    """Of the lost calls, at most."""
+    cost_note: str
+    """Where the prices come from, or why there is no cost."""
+    latency_median_s: float | None
+    """Of a call that was answered, without waiting for a retry or a rate limit; None where none was."""
+    latency_p95_s: float | None
+    repeats: int = 1
+    """How often every question was asked; the figures of the run are those of the first time."""
+    repeat_values: Sequence[float | None] = ()
+    """The headline metric of each repeat; None where it is undefined."""
+    repeat_sd: float | None = None
+    """Standard deviation of `repeat_values` (n - 1); None of fewer than two, or where one is undefined."""
+    num_changed: int = 0
+    """Questions whose score was not the same in all repeats."""

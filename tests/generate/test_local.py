@@ -5,7 +5,6 @@ import torch
 from tests.models.tiny import FAMILIES, tiny_model
 
 from tenbin.generate.local import LocalGenerator
-from tenbin.models import attention
 from tenbin.types import GenerationConfig, Message
 
 
@@ -27,7 +26,6 @@ def generator(family, batch_size, dtype=torch.float64, max_positions=None):
     from tenbin.models.encode import Encoder
 
     model = tiny_model(family, dtype)
-    model.set_attn_implementation(attention.register())
     return LocalGenerator(
         model,
         Encoder(LetterTokenizer()),
@@ -86,3 +84,21 @@ def test_a_prompt_that_does_not_fit_is_an_error_not_an_answer():
     assert found[3].stop_reason == "error"
     assert "11 tokens" in found[3].error
     assert found[1].error is None
+
+
+def test_a_prompt_that_alone_takes_too_much_memory_is_an_error(monkeypatch):
+    ours = generator("llama", 1)
+    forward = ours._next_ids
+
+    def small(ids, *rest):
+        if ids.shape[1] > 10:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(ids, *rest)
+
+    monkeypatch.setattr(ours, "_next_ids", small)
+    found = dict(ours.generate(PROMPTS, GenerationConfig(max_new_tokens=2)))
+    assert found[3].error == "prompt (11 tokens) needs more memory than there is, or than the cap allows"
+    assert [i for i in found if found[i].error] == [3]
+    ours.batch_size = 3
+    with pytest.raises(torch.OutOfMemoryError):
+        list(ours.generate(PROMPTS, GenerationConfig(max_new_tokens=2)))

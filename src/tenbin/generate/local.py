@@ -1,7 +1,7 @@
-"""LocalGenerator: batched greedy decoding with a model in memory: KV cache, early stop, no wasted rows."""
+"""LocalGenerator: greedy decoding and likelihoods with a model in memory: KV cache, early stop."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -9,8 +9,12 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from tenbin.errors import ModelError, Problem
+from tenbin.generate import local_likelihood
+from tenbin.generate.padding import left_pad
+from tenbin.generate.stopping import first_stop
 from tenbin.models.encode import Encoder
-from tenbin.types import Completion, GenerationConfig, Message
+from tenbin.types import AnswerLikelihood, Completion, GenerationConfig, Message
 
 
 @dataclass(slots=True)
@@ -59,7 +63,7 @@ class LocalGenerator:
     def generate(
         self, prompts: Sequence[Sequence[Message]], config: GenerationConfig
     ) -> Iterator[tuple[int, Completion]]:
-        """Decode every prompt; a prompt longer than the model allows is an error, never cut."""
+        """Decode every prompt; one longer than the model or the memory allows is an error, never cut."""
         assert config.temperature == 0, "only greedy decoding"
         rows = []
         for index, messages in enumerate(prompts):
@@ -70,7 +74,48 @@ class LocalGenerator:
                 rows.append(_Row(index, ids))
         rows.sort(key=lambda row: (-len(row.prompt_ids), row.index))
         for batch in self._batches(rows):
-            yield from self._decode(batch, config)
+            try:
+                yield from self._decode(batch, config)
+            except torch.OutOfMemoryError:
+                if len(batch) > 1:  # the plan's sizes do not hold: that is no property of one prompt
+                    raise
+                yield batch[0].index, _no_memory(len(batch[0].prompt_ids))
+
+    def loglikelihood(self, pairs: Iterable[tuple[Sequence[Message], str]]) -> Iterator[float]:
+        """Natural logarithm of the probability of each answer after its prompt, in nats, in order.
+
+        Raises:
+            ModelError: prompts that do not fit with their answers, all of them, before anything is given.
+        """
+        asked = list(pairs)
+        found = dict(self.answer_likelihoods(asked))
+        problems = [
+            Problem(where=f"pair {index}", found=error, remedy="leave it out, or use a model with more room")
+            for index in range(len(asked))
+            if (error := found[index].error)
+        ]
+        if problems:
+            raise ModelError(problems)
+        for index in range(len(asked)):
+            nats = found[index].nats
+            assert nats is not None, f"pair {index} has neither a likelihood nor an error"
+            yield nats
+
+    def answer_likelihoods(
+        self, pairs: Sequence[tuple[Sequence[Message], str]]
+    ) -> Iterator[tuple[int, AnswerLikelihood]]:
+        """Yield (index of the pair, likelihood of its answer) as they finish; prompts are computed once.
+
+        An answer that does not fit the model has an error and no number. See `local_likelihood`.
+        """
+        return local_likelihood.answer_likelihoods(
+            self.model,
+            self.encoder,
+            pairs,
+            batch_size=self.batch_size,
+            batch_tokens=self.batch_tokens,
+            max_positions=self.max_positions,
+        )
 
     def _batches(self, rows: Sequence[_Row]) -> Iterator[list[_Row]]:
         start = 0
@@ -84,7 +129,7 @@ class LocalGenerator:
     def _decode(self, rows: list[_Row], config: GenerationConfig) -> Iterator[tuple[int, Completion]]:
         started = time.perf_counter()
         device = next(self.model.parameters()).device
-        ids, mask = _left_pad([row.prompt_ids for row in rows], self.encoder.eos_id, device)
+        ids, mask = left_pad([row.prompt_ids for row in rows], self.encoder.eos_id, device)
         cache = DynamicCache(config=self.config)
         positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
         while rows:
@@ -122,7 +167,7 @@ class LocalGenerator:
     def _ended(self, row: _Row, token: int, config: GenerationConfig) -> Literal["stop", "length"] | None:
         if token in self.end_ids:
             return "stop"
-        if config.stop and _first_stop(self.encoder.text(row.new_ids), config.stop) is not None:
+        if config.stop and first_stop(self.encoder.text(row.new_ids), config.stop) is not None:
             return "stop"
         return "length" if len(row.new_ids) >= config.max_new_tokens else None
 
@@ -130,7 +175,7 @@ class LocalGenerator:
         self, row: _Row, reason: Literal["stop", "length"], config: GenerationConfig, seconds: float
     ) -> Completion:
         text = self.encoder.text(row.new_ids)
-        end = _first_stop(text, config.stop)
+        end = first_stop(text, config.stop)
         return Completion(
             text=text if end is None else text[:end],
             stop_reason=reason,
@@ -140,19 +185,14 @@ class LocalGenerator:
         )
 
 
-def _first_stop(text: str, stop: Sequence[str]) -> int | None:
-    """Where the first stop text begins. White space before the answer's first character does not stop it."""
-    head = len(text) - len(text.lstrip())
-    places = [place for s in stop if (place := text.find(s, head)) >= 0]
-    return min(places) if places else None
-
-
-def _left_pad(prompts: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """(B, T) ids and mask, padded on the left; T = the longest prompt."""
-    longest = max(len(prompt) for prompt in prompts)
-    ids = [[pad] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
-    mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
-    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+def _no_memory(num_tokens: int) -> Completion:
+    return Completion(
+        text="",
+        stop_reason="error",
+        input_tokens=num_tokens,
+        output_tokens=0,
+        error=f"prompt ({num_tokens} tokens) needs more memory than there is, or than the cap allows",
+    )
 
 
 def _too_long(num_tokens: int, num_new: int, limit: int) -> Completion:
