@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from tenbin.stats import Undefined, estimate, mean_interval, t_interval, wilson
@@ -74,3 +75,40 @@ def test_wrong_input_is_refused():
     with pytest.raises(ValueError, match="groups"):
         estimate([0.5, 0.2], kind="mean", groups=["a"])
     assert isinstance(estimate([1, 0], kind="proportion", groups=["a", "a"]), Undefined)
+
+
+def test_equal_weights_are_no_weights():
+    scores = [0.0, 0.5, 1.0, 1.0, 0.5, 0.0, 1.0]
+    plain, weighted = mean_interval(scores), mean_interval(scores, weights=[3.0] * 7)
+    assert weighted[:3] == pytest.approx(plain[:3])
+    groups = list("aabbccd")
+    plain, weighted = (
+        mean_interval(scores, groups=groups),
+        mean_interval(scores, groups=groups, weights=[2.0] * 7),
+    )
+    assert weighted.value == pytest.approx(plain.value)
+
+
+def test_weights_move_the_mean_and_a_few_heavy_scores_tell_less():
+    scores = [1.0, 0.0, 0.5, 1.0, 0.0, 0.5] * 3
+    even = mean_interval(scores)
+    heavy = mean_interval(scores, weights=[10.0, 1, 1, 1, 1, 1] * 3)
+    assert heavy.value == pytest.approx((10 + 0.5 + 1 + 0.5) / 15)
+    assert heavy.n == 18
+    assert heavy.high - heavy.low > even.high - even.low
+    perfect = mean_interval([1.0] * 6, weights=[10.0, 1, 1, 1, 1, 1])
+    assert perfect.low < mean_interval([1.0] * 6).low
+
+
+@pytest.mark.parametrize("n", [13, 50])
+def test_weighted_intervals_cover(n):
+    rng = np.random.default_rng(0)
+    weights = np.resize([1.0, 2.0, 3.0], n).tolist()
+    held = []
+    for mean in (0.2, 0.5, 0.8):
+        for _ in range(300):
+            scores = rng.choice([0.0, 0.5, 1.0], size=n, p=[0.8 - 0.8 * mean, 0.2, 0.8 * mean])
+            truth = 0.8 * mean + 0.1
+            found = mean_interval(scores.tolist(), weights=weights)
+            held.append(found.low <= truth <= found.high)
+    assert 0.92 < np.mean(held) < 0.985

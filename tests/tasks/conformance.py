@@ -2,7 +2,7 @@
 
 from tenbin.config import parse_study
 from tenbin.data.dataset import fingerprint_of
-from tenbin.evaluate import evaluate
+from tenbin.evaluation import evaluate
 from tenbin.tasks.registry import TASKS, make_task
 from tenbin.types import Completion, Example
 

@@ -4,6 +4,7 @@ import datetime
 import json
 import math
 import re
+from collections.abc import Sequence
 from decimal import Decimal
 
 BAD = re.compile("[\0\ud800-\udfff]")
@@ -90,6 +91,11 @@ def storable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return "\0" not in text
+
+
+def bad_characters(texts: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """(field, what is wrong) of those (field, text) pairs that hold what cannot be stored."""
+    return [(name, wrong) for name, text in texts if (wrong := bad_character(text)) is not None]
 
 
 def bad_character(text: str) -> str | None:

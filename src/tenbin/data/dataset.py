@@ -49,7 +49,7 @@ class Dataset:
 
 
 def fingerprint_of(examples: Sequence[Example]) -> str:
-    """First 16 hex digits of the SHA-256 of ids, inputs, references and groups.
+    """First 16 hex digits of the SHA-256 of ids, inputs, references, groups and marking.
 
     The order of the examples and of the fields does not matter; where they were read does not, either.
     """
@@ -66,6 +66,8 @@ def fingerprint_of(examples: Sequence[Example]) -> str:
                 parts += (name, inputs[name])
         # \1 cannot be confused with a text's own characters without a \0 beside it, which readers refuse
         parts += ("\1", *example.references, "\1", example.group if example.group is not None else "\2", "\3")
+        if example.marking:
+            parts += ("\4", *(text for item in sorted(example.marking.items()) for text in item))
         if len(parts) > BATCH:
             digest.update(("\0".join(parts) + "\0").encode("utf-8", "surrogatepass"))
             parts = []

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 
 from tenbin.data.advice import MAX_NAMED, label_notes, names_of, no_column, not_in_passage, short
-from tenbin.data.cells import bad_character, cell_text, reference_texts, storable
+from tenbin.data.cells import bad_characters, cell_text, reference_texts, storable
 from tenbin.data.fields import Fields
 from tenbin.data.files import MIB, Rows, Source
 from tenbin.errors import DataError, Problem
@@ -142,29 +142,45 @@ class ExampleMaker:
                 inputs[name] = text
         example_id = self._id(number, values, problems)
         group = self._group(number, values, inputs, problems) if self._grouped else None
+        marking = self._marking(number, values, problems) if fields.marking else {}
         if references is not None:
-            if not storable("".join((*inputs.values(), *references, example_id, group or ""))):
-                texts = [*inputs.items(), *((fields.target, text) for text in references)]
+            if not storable(
+                "".join((*inputs.values(), *marking.values(), *references, example_id, group or ""))
+            ):
+                texts = [*inputs.items(), *marking.items(), *((fields.target, text) for text in references)]
                 texts += [("id", example_id), ("group", group or "")]
-                problems += self._bad_characters(number, texts)
+                problems += [
+                    self._problem(number, fields.column_of(name), name, f"holds {wrong}", "mend or remove it")
+                    for name, wrong in bad_characters(texts)
+                ]
             if self._rows.extractive and not problems and (passage := inputs.get("passage")) is not None:
                 problems += [
                     self._problem(number, None, fields.target, *not_in_passage(answer, passage))
                     for answer in references
                     if answer not in passage
                 ]
-        if problems or references is None:
-            self.row_errors += problems
-            self.num_bad_rows += 1
-            return None
-        self._number_of_id[example_id] = number
-        return Example(
-            id=example_id,
-            inputs=inputs,
-            references=references,
-            group=group,
-            source=self._rows.place(number, None),
-        )
+        place = self._rows.place(number, None)
+        if not problems and references is not None:
+            example = Example(
+                id=example_id,
+                inputs=inputs,
+                references=references,
+                group=group,
+                source=place,
+                marking=marking,
+            )
+            wrong = fields.check(example) if fields.check else ()
+            problems += [self._problem(number, fields.column_of(name), name, *rest) for name, *rest in wrong]
+            if not problems:
+                self._number_of_id[example_id] = number
+                return example
+        self.row_errors += problems
+        self.num_bad_rows += 1
+        return None
+
+    def _marking(self, number: int, values: Mapping[str, object], problems: list[Problem]) -> dict[str, str]:
+        texts = ((n, self._text(number, values, n, c, False, problems)) for n, c in self._fields.marking)
+        return {name: text for name, text in texts if text and not text.isspace()}
 
     def _problem(self, number: int, column: str | None, name: str, found: str, remedy: str) -> Problem:
         return Problem(where=self._rows.place(number, column), field=name, found=found, remedy=remedy)
@@ -303,21 +319,6 @@ class ExampleMaker:
         if not text or text.isspace():  # optional and empty: such rows have nothing in common
             name, text = "row", "\0".join(inputs.values())
         return f"{name} {hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
-
-    def _bad_characters(self, number: int, texts: Sequence[tuple[str, str]]) -> list[Problem]:
-        """Problems of (field, text) pairs that hold what cannot be stored."""
-        columns = {name: column for name, column, _ in self._fields.inputs}
-        return [
-            self._problem(
-                number,
-                columns.get(name, self._fields.target_column),
-                name,
-                f"holds {wrong}",
-                "mend or remove the character",
-            )
-            for name, text in texts
-            if (wrong := bad_character(text)) is not None
-        ]
 
     def _conclude(self) -> None:
         """Fields that no row has are one mistake, not one a row; a file without examples is one, too."""

@@ -1,9 +1,13 @@
 """Which columns the fields of an example come from."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tenbin.config import DataConfig
+from tenbin.types import Example
+
+Check = Callable[[Example], Sequence[tuple[str, str, str]]]
+"""What else is wrong with an example: (field, what is found, remedy) of each mistake."""
 
 HUB = "hf:"
 """What the name of a data set of the Hugging Face hub begins with."""
@@ -24,13 +28,22 @@ class Fields:
     """Column asked for by the study."""
     group_field: str | None
     """Without such a column: the input whose equal texts make a group, or a column used if present."""
+    marking: tuple[tuple[str, str], ...] = ()
+    """(Field, column) of what no prompt shows: how a question is marked. A file need not have them."""
+    check: Check | None = None
 
     @property
     def columns(self) -> frozenset[str]:
         """Every column that may be looked at."""
         named = {column for _, column, _ in self.inputs} | {self.target_column}
+        named |= {column for _, column in self.marking}
         named |= {name for name in (self.id_column, self.group_column, self.group_field) if name}
         return frozenset(named)
+
+    def column_of(self, field: str) -> str:
+        """The column of a field; that of the references for names that are no field."""
+        known = {name: column for name, column, _ in self.inputs} | dict(self.marking)
+        return known.get(field, self.target_column)
 
     @property
     def required(self) -> dict[str, str]:
@@ -49,6 +62,8 @@ def plan_fields(
     optional_fields: Sequence[str] = (),
     target_required: bool = True,
     group_field: str | None = None,
+    marking_fields: Sequence[str] = (),
+    check: Check | None = None,
 ) -> Fields:
     """The fields of a study's examples under its column mapping."""
     columns = config.columns
@@ -63,4 +78,6 @@ def plan_fields(
         id_column=columns.get("id", "id") or None,
         group_column=(config.split.group_by if config.split else None) or columns.get("group"),
         group_field=group_field,
+        marking=tuple((name, columns.get(name, name)) for name in marking_fields if name not in names),
+        check=check,
     )

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tenbin.data.overlap import RUN, find_overlap, training_runs
 from tenbin.data.personal import find_personal
 from tenbin.data.similarity import near_duplicates
 from tenbin.data.splits import Splits, content_key
@@ -38,7 +39,7 @@ def find_doubts(splits: Splits, task_name: str) -> list[Finding]:
         if task_name == "reading":
             found += _answers_elsewhere(name, dataset.examples)
         found += _personal(name, dataset.examples)
-    return found + _near_duplicates(splits)
+    return found + _near_duplicates(splits) + _overlaps(splits)
 
 
 def _place(example: Example) -> str:
@@ -148,14 +149,38 @@ def _near_duplicates(splits: Splits) -> list[Finding]:
             split=one if one == two else None,
             num=len(members[one, two]),
             text=(
-                f"different {field} texts that share {NEAR:.0%} of their 3-grams with another one"
+                f"different texts in {field!r} that share {NEAR:.0%} of their 3-grams with another one"
                 if one == two
-                else f"{field} texts of {two} that share {NEAR:.0%} of their 3-grams with one of {one}"
+                else f"texts in {field!r} of {two} that share {NEAR:.0%} of their 3-grams with one of {one}"
             ),
             places=tuple(places[:MAX_PLACES]),
         )
         for (one, two), places in by_sets.items()
     ]
+
+
+def _overlaps(splits: Splits) -> list[Finding]:
+    """Runs of characters that other sets share with the training data."""
+    others = [(name, dataset) for name, dataset in splits.sets() if name != "train"]
+    known = training_runs(splits.train.examples) if others else None
+    found = []
+    for name, dataset in others:
+        assert known is not None
+        overlap = find_overlap(known, dataset.examples)
+        if overlap.num_shared:
+            short = f"; {overlap.num_short:,} are too short to compare" if overlap.num_short else ""
+            found.append(
+                Finding(
+                    kind="overlap with the training data",
+                    split=name,
+                    num=overlap.num_shared,
+                    text=f"of {len(dataset):,} examples share {RUN} or more characters in a row with a"
+                    f" training text, {overlap.num_half:,} of them with more than half of their"
+                    f" characters{short}; tuned scores on them may be memory",
+                    places=tuple(f"{place} ({share:.0%})" for place, share in overlap.places[:MAX_PLACES]),
+                )
+            )
+    return found
 
 
 def _main_field(examples: Sequence[Example]) -> str | None:

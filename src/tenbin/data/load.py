@@ -9,8 +9,9 @@ from pathlib import Path
 from tenbin.config import DataConfig, SplitConfig
 from tenbin.data.dataset import Dataset
 from tenbin.data.examples import CATEGORY
-from tenbin.data.fields import HUB
+from tenbin.data.fields import HUB, Check
 from tenbin.data.readers import ReadResult, read_examples
+from tenbin.data.repeats import once_a_value
 from tenbin.data.splits import Splits, Stratum, draw, split_examples
 from tenbin.errors import DataError, Problem
 from tenbin.types import Example, SplitName
@@ -39,6 +40,8 @@ def load_dataset(
     target_required: bool = True,
     group_field: str | None = None,
     groups_together: bool = True,
+    marking_fields: Sequence[str] = (),
+    check: Check | None = None,
 ) -> Splits:
     """Read every file of a study, check the rows, and make its sets.
 
@@ -56,13 +59,17 @@ def load_dataset(
         group_field: what makes a group unless the study names a column; see `read_examples`.
         groups_together: False: groups are strata of a split, not units that stay in one set (a question
             bank's categories). A `group_by` of the study always keeps groups together.
+        marking_fields: fields that no prompt shows and `Example.marking` keeps.
+        check: what else is a mistake in an example; see `read_examples`.
 
     Raises:
         DataError: with every problem of every file.
         MissingExtra: a file is `hf:NAME` and the package `datasets` is not installed.
     """
     gathered = _Gathered()
-    gathered.problems += _check_mapping(config, [*input_fields, *optional_fields, target_field])
+    gathered.problems += _check_mapping(
+        config, [*input_fields, *optional_fields, target_field, *marking_fields]
+    )
 
     def read(text: str, name: str, categories: Sequence[str] | None, is_train: bool) -> ReadResult:
         return read_examples(
@@ -74,6 +81,8 @@ def load_dataset(
             target_required=target_required,
             group_field=group_field,
             group_required=is_train,
+            marking_fields=marking_fields,
+            check=check,
             categories=categories,
             name=name,
         )
@@ -106,7 +115,7 @@ def _read_files(
     for name, result in results.items():
         _gather(gathered, result, names[name], config.skip_bad_rows)
     if gathered.problems:
-        raise DataError(gathered.problems)
+        raise DataError(once_a_value(gathered.problems))
     return results, categories
 
 

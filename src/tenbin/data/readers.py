@@ -13,7 +13,7 @@ from tenbin.config import DataConfig
 from tenbin.data.columnar import folder_rows, hub_rows, parquet_rows
 from tenbin.data.documents import json_rows, line_rows
 from tenbin.data.examples import ExampleMaker
-from tenbin.data.fields import HUB, Fields, plan_fields
+from tenbin.data.fields import HUB, Check, Fields, plan_fields
 from tenbin.data.files import MAX_EXPANDED_BYTES, Rows, Source
 from tenbin.data.sheets import sheet_rows
 from tenbin.data.tables import table_rows
@@ -68,6 +68,8 @@ def read_examples(
     target_required: bool = True,
     group_field: str | None = None,
     group_required: bool = True,
+    marking_fields: Sequence[str] = (),
+    check: Check | None = None,
     categories: Sequence[str] | None = None,
     name: str | None = None,
     max_bytes: int = MAX_EXPANDED_BYTES,
@@ -83,6 +85,8 @@ def read_examples(
         target_required: False: an example without a reference is unlabeled, not an error.
         group_field: what makes a group where the study names no column: an input (equal texts) or a column.
         group_required: whether it is an error that the file lacks the group column that the study names.
+        marking_fields: what goes into `Example.marking` where the file has it.
+        check: what else is a mistake in an example that is right so far.
         categories: allowed categories; `config.categories` without it.
         name: the file's name in messages.
         max_bytes: most bytes that are expanded and read.
@@ -97,6 +101,8 @@ def read_examples(
         optional_fields=optional_fields,
         target_required=target_required,
         group_field=group_field,
+        marking_fields=marking_fields,
+        check=check,
     )
     source = _source(path, name, config, fields, max_bytes)
     try:
@@ -109,6 +115,10 @@ def read_examples(
     allowed = categories if categories is not None else config.categories
     maker = ExampleMaker(source, rows, fields, config.labels, allowed, group_required)
     maker.read()
+    return _result(maker, rows)
+
+
+def _result(maker: ExampleMaker, rows: Rows) -> ReadResult:
     return ReadResult(
         examples=tuple(maker.examples),
         columns=maker.columns or (),

@@ -68,7 +68,11 @@ def _standard_error(values: NDArray[np.float64]) -> float:
 
 
 def mean_interval(
-    scores: Sequence[float], *, groups: Sequence[str] | None = None, level: float = 0.95
+    scores: Sequence[float],
+    *,
+    groups: Sequence[str] | None = None,
+    weights: Sequence[float] | None = None,
+    level: float = 0.95,
 ) -> Estimate | Undefined:
     """Interval of the mean of scores in [0, 1] (partial credit, F1, ROUGE), also clustered by group.
 
@@ -84,6 +88,12 @@ def mean_interval(
     from Student's (w = 0: V is estimated) to the normal one (w = 1: V follows from m), in share w. With
     groups it is Student's with G-1 degrees of freedom.
 
+    With weights (the points of each question) m is Σ w x / Σ w, the deviations are w_i (x_i - m) with w
+    scaled to a mean of 1, and Kish's number of units (Σ w)² / Σ w² takes the place of G beside the largest
+    variance: a few heavy questions tell less than as many equal ones (Kish, Survey Sampling, 1965). Simulated
+    in the same way with 300 repeats: 0/.5/1 grades with weights 1, 2, 3 in turn 95.9, 94.9 % at n = 13, 50,
+    with weights 1 and 5 94.7, 94.6 %; right/wrong with weights 1 and 5 91.1, 93.7 %.
+
     Coverage measured by `bench/coverage.py` (nominal 95 %, mean over true scores 0.1 ... 0.9):
     0/.5/1 grades 96.7, 95.8, 94.9 % at n = 13, 50, 500; uniform-like 95.3, 95.0, 95.1; ROUGE-like 96.8,
     95.7, 95.0; half of the scores exactly 0 or 1 (F1 of short answers) 92.5, 94.8, 94.9: thirteen such
@@ -95,8 +105,7 @@ def mean_interval(
         return Undefined("no examples")
     if values.min() < 0 or values.max() > 1:
         raise ValueError(f"scores must lie in [0, 1], found {values.min()} to {values.max()}")
-    mean = float(values.mean())
-    deviations = _group_sums(values - mean, groups)
+    mean, deviations, effective = _weighted(values, groups, weights)
     units = deviations.size
     if units < 2:
         return Undefined(
@@ -107,15 +116,29 @@ def mean_interval(
     method = f"score interval, {units} groups" if groups is not None else "score interval"
     largest = mean * (1 - mean)
     if largest <= 0:  # all 0 or all 1: what Wilson's interval says of so many units
-        low, high = _score_bounds(round(mean), units, normal)
+        low, high = _score_bounds(round(mean), effective, normal)
         return Estimate(mean, low, high, level, n, method)
     variance = units / (units - 1) * float((deviations**2).sum()) / n**2
     spread = min(variance * (units - 1) / largest, 1.0)
     weight = SHRINKAGE * spread if spread > 1e-12 else 1.0  # all scores equal: one imaginary 0/1 score
-    variance = (variance * (units - 1) + weight * largest / units) / (units - 1 + weight)
+    variance = (variance * (units - 1) + weight * largest / effective) / (units - 1 + weight)
     share = 0.0 if groups is not None else spread
     low, high = _score_bounds(mean, largest / variance, share * normal + (1 - share) * student)
     return Estimate(mean, low, high, level, n, method)
+
+
+def _weighted(
+    values: NDArray[np.float64], groups: Sequence[str] | None, weights: Sequence[float] | None
+) -> tuple[float, NDArray[np.float64], float]:
+    """(mean, deviation of each unit from it, number of units that they are worth)."""
+    if weights is None:
+        mean = float(values.mean())
+        deviations = _group_sums(values - mean, groups)
+        return mean, deviations, deviations.size
+    scale = np.asarray(weights, dtype=np.float64) / np.mean(weights)
+    mean = float(np.average(values, weights=scale))
+    sizes = _group_sums(scale, groups)
+    return mean, _group_sums(scale * (values - mean), groups), float(values.size**2 / (sizes**2).sum())
 
 
 def _group_sums(values: NDArray[np.float64], groups: Sequence[str] | None) -> NDArray[np.float64]:

@@ -181,8 +181,9 @@ class Metric:
     """As in tables: `F1`."""
     definition: str
     """Formula, source, tokenizer and dictionary versions, in one line."""
-    score: Callable[[str | None, Example], float]
-    """Score in [0, 1] of one answer (None = unparsed = 0), so that paired tests work."""
+    score: Callable[[str | None, Example], float | None]
+    """Score in [0, 1] of one answer (None = unparsed = 0), so that paired tests work. It is None where only
+    people or a judge can tell: counted, never 0."""
     aggregate: Callable[[Sequence[Scored]], float | None] = mean_score
     """Macro F1 replaces it; the bootstrap calls it. None = undefined."""
     interval: Literal["proportion", "mean", "bootstrap"] = "mean"
@@ -206,6 +207,14 @@ class Task:
     """Classification only."""
     baselines: tuple["Baseline", ...] = ()
     """Answers that need no model, always printed beside the models."""
+    extract: Callable[[str, Example], str | None] | None = None
+    """Takes the answer where that depends on the example (its choices, its unit); `parse` does without it."""
+    question: Callable[[Example], Mapping[str, str]] | None = None
+    """Question banks: what a grader needs to see of an example. With it, points are counted."""
+
+    def answer(self, completion: str, example: Example) -> str | None:
+        """What is taken from a completion; None = no answer found."""
+        return self.extract(completion, example) if self.extract else self.parse(completion)
 
     def prompt(self, example: Example) -> list[Message]:
         """The prompt of one example: training and evaluation both use this and nothing else."""

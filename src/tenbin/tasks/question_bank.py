@@ -1,12 +1,18 @@
-"""Question bank: short answers to questions, some with a context or choices, graded by rule for now."""
+"""Question bank: questions with a context or choices, graded by rule, by a judge or by people."""
+
+from collections.abc import Mapping
+from dataclasses import replace
 
 from tenbin.tasks.base import PromptTemplate, Task
+from tenbin.tasks.grading.marking import FIELDS, marking_of, marking_problems
+from tenbin.tasks.grading.rule import extract, share_by_rule
 from tenbin.tasks.metrics import METRICS
-from tenbin.types import GenerationConfig
+from tenbin.types import Example, GenerationConfig
 
 REQUIRED = ("question",)
 OPTIONAL = ("context", "choices")
 TARGET = "reference"
+MARKING = FIELDS
 GROUP = "context"
 """Questions about one text stay in one set and are one cluster of an interval."""
 
@@ -18,21 +24,36 @@ PLAIN = PromptTemplate(
     "### 答え\n$response"
 )
 
+problems = marking_problems
+"""What is wrong with how a row says that it is marked."""
+
 
 def answer(completion: str) -> str | None:
     """The completion without white space at its ends; None where nothing is left."""
     return completion.strip() or None
 
 
+def question(example: Example) -> Mapping[str, str]:
+    """What a grader needs to see: the inputs that are not empty, and the marking with its defaults."""
+    marking = marking_of(example)
+    told = {"category": marking.category, "marking_note": marking.note}
+    told |= {"tolerance": marking.tolerance, "unit": marking.unit}
+    fixed = {"points": f"{marking.points:g}", "grade": marking.by}
+    return {name: text for name, text in (*example.inputs.items(), *told.items()) if text.strip()} | fixed
+
+
 def task(template: PromptTemplate, max_new_tokens: int | None) -> Task:
-    """Exact match by rule and similarity; grades by people or a judge (1, 0.5, 0) are the metric `points`."""
+    """Points by rule where the question has one, else by a judge or people; exact match and similarity."""
     # "\n###": a base model that has not learnt to stop begins the next heading.
     stop = (template.suffix,) if template.suffix else ("\n###",)
+    points = replace(METRICS["points"], score=share_by_rule)
     return Task(
         name="question_bank",
         input_fields=template.fields,
         template=template,
         generation=GenerationConfig(max_new_tokens=max_new_tokens or 128, stop=stop),
         parse=answer,
-        metrics=tuple(METRICS[m] for m in ("exact_match_nfkc", "similarity_flexeval")),
+        metrics=(points, *(METRICS[m] for m in ("exact_match_nfkc", "similarity_flexeval"))),
+        extract=extract,
+        question=question,
     )

@@ -8,6 +8,7 @@ from tenbin.config import StudyConfig, TaskName
 from tenbin.errors import ConfigError, Problem
 from tenbin.tasks import classification, question_bank, reading, summarization
 from tenbin.tasks.base import PromptTemplate, Task
+from tenbin.types import Example
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,10 @@ class TaskEntry:
     """Categories -> default template."""
     make: Callable[[PromptTemplate, Sequence[str], int | None], Task]
     """(template, categories, most new tokens) -> task."""
+    marking: tuple[str, ...] = ()
+    """Fields that no prompt shows and that say how an answer is marked."""
+    check: Callable[[Example], Sequence[tuple[str, str, str]]] | None = None
+    """What else is wrong with an example: (field, what is found, remedy)."""
     group_field: str | None = None
     """What makes a group where the study names no column: the input whose equal texts belong together."""
 
@@ -63,6 +68,8 @@ TASKS: dict[TaskName, TaskEntry] = {
         paper=None,
         plain=lambda categories: question_bank.PLAIN,
         make=lambda template, categories, most: question_bank.task(template, most),
+        marking=question_bank.MARKING,
+        check=question_bank.problems,
         group_field=question_bank.GROUP,
     ),
 }

@@ -208,6 +208,13 @@ def set_f1(answer: str, reference: str) -> float:
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
+POINTS = (
+    "points earned / points of the graded questions; a question earns its points times its grade's share of "
+    "the highest grade (1 right, 0.5 partly right, 0 wrong), given by people, else by its rule, else by a "
+    "judge; questions that are not graded are in neither sum"
+)
+
+
 def points(answer: str | None, example: Example) -> float:
     """Points of a question bank: the answer is the grade a person or a judge gave, 1, 0.5 or 0 (○ △ ×).
 
@@ -232,7 +239,7 @@ def answer_metrics() -> tuple[Metric, ...]:
     """All metrics of this file."""
     own: list[Row] = [
         ("exact_match_nfkc", "EM", EXACT_MATCH_NFKC, best_of(exact_match_nfkc), True),
-        ("points", "points", "1 right, 0.5 partly right, 0 wrong, as graded; mean", points, False),
+        ("points", "points", POINTS, points, False),
     ]
     return tuple(
         Metric(id=id_, name=name, definition=text, score=score, interval="proportion" if binary else "mean")
