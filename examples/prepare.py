@@ -2,7 +2,8 @@
 
     python examples/prepare.py ../shared/data examples/prepared
 
-livedoor-news (a tar of text files), JMMLU (a tar of 53 tables) and NIILC (XML) become one .jsonl.gz each.
+livedoor-news (a tar of text files), JMMLU (a tar of 53 tables) and NIILC (XML) become one .jsonl.gz each;
+JCommonsenseQA and MGSM become question banks: choices stand in one column, numbers are graded as numbers.
 Nothing is downloaded, and what is written is for your own use: see the licence in each study file.
 """
 
@@ -64,13 +65,37 @@ def niilc(document: Path) -> Iterator[Row]:
                 yield {"id": question.get("id", ""), "question": text, "reference": answers}
 
 
+def jcommonsenseqa(file: Path) -> Iterator[Row]:
+    """Questions with their five choices in one column; the reference is the right choice's text."""
+    with gzip.open(file, "rt", encoding="utf-8") as stream:
+        for line in stream:
+            row = json.loads(line)
+            choices = [row[f"choice{number}"] for number in range(5)]
+            yield {
+                "id": str(row["q_id"]),
+                "question": row["question"],
+                "choices": choices,
+                "reference": choices[row["label"]],
+            }
+
+
+def mgsm(file: Path) -> Iterator[Row]:
+    """Questions whose answer is a whole number: 「１２個」 and 「12」 are the same answer."""
+    with gzip.open(file, "rt", encoding="utf-8") as stream:
+        for number, line in enumerate(stream, start=1):
+            question, reference = line.rstrip("\n").split("\t")
+            yield {"id": str(number), "question": question, "reference": reference, "grade": "number"}
+
+
 def write_all(data: Path, out: Path) -> None:
-    """Write the three files to `out`."""
+    """Write the five files to `out`."""
     out.mkdir(parents=True, exist_ok=True)
     sources = {
         "livedoor-news": livedoor(data / "livedoor-news" / "livedoor-news-text.tar.gz"),
         "jmmlu": jmmlu(data / "jmmlu" / "jmmlu.tar.gz"),
         "niilc": niilc(data / "niilc" / "NIILC-ECQA2015_dev.xml.gz"),
+        "jcommonsenseqa-bank": jcommonsenseqa(data / "jcommonsenseqa" / "valid-v1.3.json.gz"),
+        "mgsm-ja-bank": mgsm(data / "mgsm-ja" / "mgsm_ja.tsv.gz"),
     }
     for name, rows in sources.items():
         path = out / f"{name}.jsonl.gz"

@@ -16,7 +16,9 @@ MOST_FILE_LINES = 350
 MOST_FUNCTION_LINES = 60
 
 # An exception stands here with its reason; without one the limit holds.
-LONG_FILES: dict[str, str] = {}
+LONG_FILES: dict[str, str] = {
+    "decoder/kernels.py": "the steps of one file, decoder/pointwise.py, with a launch and a kernel for each",
+}
 LONG_FUNCTIONS = {
     "study/planning.py:plan_model": "one straight line from lengths to plan; every part is a call",
 }
@@ -29,7 +31,7 @@ def run_python(code):
 
 
 @pytest.mark.parametrize(
-    "module", ["tenbin.cli", "tenbin.config", "tenbin.data.load", "tenbin.evaluate", "tenbin.report"]
+    "module", ["tenbin.cli", "tenbin.config", "tenbin.data.load", "tenbin.evaluation", "tenbin.report"]
 )
 def test_no_torch_is_loaded(module):
     loaded = run_python(

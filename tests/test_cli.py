@@ -389,7 +389,7 @@ def test_ctrl_c_anywhere_says_how_to_go_on(cli, tmp_path, monkeypatch):
 
 
 def test_init_writes_what_runs_and_nothing_over(cli, tmp_path):
-    for preset in ("plain", "marc-ja", "jsquad", "xlsum"):
+    for preset in ("plain", "marc-ja", "jsquad", "xlsum", "question-bank"):
         folder = tmp_path / preset
         code, out, _ = cli("init", folder, "--preset", preset)
         assert code == 0

@@ -2,14 +2,18 @@
 
 import io
 import sys
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
-from tenbin.errors import ConfigError, Interrupted, Problem, TenbinError, UserError
+from tenbin.cli_bench import bench_app
+from tenbin.cli_eval import evaluate
+from tenbin.cli_grade import grade_app
+from tenbin.cli_judge import judge
+from tenbin.cli_options import MaxCost, Offline, Overrides, SkipBadRows, StudyFile, overrides_of
+from tenbin.errors import Interrupted, TenbinError, UserError
 
 app = typer.Typer(
     name="tenbin",
@@ -20,26 +24,35 @@ app = typer.Typer(
 )
 metrics_app = typer.Typer(help="List and verify metric definitions.", no_args_is_help=True)
 app.add_typer(metrics_app, name="metrics")
+app.add_typer(grade_app, name="grade")
+app.add_typer(bench_app, name="bench")
+app.command()(judge)
 
-StudyFile = Annotated[Path, typer.Argument(help="The study file.", metavar="STUDY.toml")]
-Overrides = Annotated[
-    list[str],
-    typer.Option(
-        "--set", help="Set a key of the study: training.epochs=2 (repeatable).", metavar="KEY=VALUE"
-    ),
-]
-Offline = Annotated[bool, typer.Option("--offline", help="Never touch the network.")]
-SkipBadRows = Annotated[
-    bool, typer.Option("--skip-bad-rows", help="Leave rows with errors out, count and list them.")
-]
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"tenbin {version('tenbin')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Weigh Japanese LLMs on your own data, on the GPU you have."""
 
 
 @app.command()
 def init(
     folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path(),
     preset: Annotated[
-        Literal["plain", "marc-ja", "jsquad", "xlsum"],
-        typer.Option(help="The paper's settings for its three tasks, or a plain start."),
+        Literal["plain", "marc-ja", "jsquad", "xlsum", "question-bank"],
+        typer.Option(help="The paper's settings for its three tasks, the article's bank, or a plain start."),
     ] = "plain",
 ) -> None:
     """Write a commented study.toml and a few sample rows."""
@@ -47,6 +60,7 @@ def init(
 
     for path in write_study(folder, preset):
         typer.echo(f"wrote {path}")
+    typer.echo(f"next: put your own rows and model in, then: tenbin plan {folder / 'study.toml'}")
 
 
 @app.command()
@@ -65,7 +79,7 @@ def inspect(
 
     inspect_study(
         study,
-        _overrides(overrides, skip_bad_rows),
+        overrides_of(overrides, skip_bad_rows),
         offline=offline,
         json_file=json_file,
         html_file=html_file,
@@ -83,7 +97,7 @@ def plan(
     """What fits: memory by cause, lengths, what is cut, before any weight is loaded."""
     from tenbin.commands import plan_study
 
-    plan_study(study, _overrides(overrides, skip_bad_rows), offline=offline, console=_console())
+    plan_study(study, overrides_of(overrides, skip_bad_rows), offline=offline, console=_console())
 
 
 @app.command()
@@ -92,26 +106,78 @@ def run(
     overrides: Overrides = [],  # noqa: B006  (typer copies it)
     offline: Offline = False,
     skip_bad_rows: SkipBadRows = False,
+    max_cost: MaxCost = None,
 ) -> None:
     """The main job: inspect, plan, fine-tune, evaluate, report. The same command goes on where it stopped."""
     from tenbin.commands import run_study
 
-    run_study(study, _overrides(overrides, skip_bad_rows), offline=offline, console=_console())
+    run_study(study, overrides_of(overrides, skip_bad_rows, max_cost), offline=offline, console=_console())
+
+
+app.command("eval")(evaluate)
+
+
+@app.command()
+def rag(
+    study: StudyFile,
+    overrides: Overrides = [],  # noqa: B006  (typer copies it)
+    offline: Offline = False,
+    skip_bad_rows: SkipBadRows = False,
+    max_cost: MaxCost = None,
+    runs: Annotated[
+        list[str],
+        typer.Option("--run", help="Ask this run (repeatable); without it those that the report weighs."),
+    ] = [],  # noqa: B006  (typer copies it)
+) -> None:
+    """RAG fitness: ask the study's questions inside long texts, with and without their answer."""
+    from tenbin.commands import rag_study
+
+    changes = overrides_of(overrides, skip_bad_rows, max_cost)
+    rag_study(study, changes, runs=runs, offline=offline, console=_console())
+
+
+@app.command()
+def contamination(
+    study: StudyFile,
+    overrides: Overrides = [],  # noqa: B006  (typer copies it)
+    offline: Offline = False,
+    skip_bad_rows: SkipBadRows = False,
+) -> None:
+    """Whether the base models seem to know the questions' choices in their printed order."""
+    from tenbin.commands import hint_study
+
+    hint_study(study, overrides_of(overrides, skip_bad_rows), offline=offline, console=_console())
 
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(help="A study folder.")],
+    folders: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Study folders; the report of several is written into the first one.", metavar="FOLDER..."
+        ),
+    ],
     layout: Annotated[
-        Literal["full", "paper"], typer.Option(help="The whole report, or the paper's tables only.")
+        Literal["full", "paper", "article"],
+        typer.Option(
+            help="The whole report, the paper's tables only, or the article's: points by model and category."
+        ),
     ] = "full",
     language: Annotated[Literal["en", "ja"], typer.Option(help="Of the report.")] = "en",
     workbook: Annotated[Path | None, typer.Option("--xlsx", help="Also write the tables as XLSX.")] = None,
 ) -> None:
-    """Write report.html again from the runs in a study folder."""
+    """Write report.html and report.md again from the runs in a study folder, or in several."""
     from tenbin.commands import report_study
 
-    report_study(folder, layout, language, workbook=workbook, console=_console())
+    report_study(folders, layout, language, workbook=workbook, console=_console())
+
+
+@app.command()
+def prices() -> None:
+    """Print tenbin's price file for hosted models, to correct: tenbin prices > prices.toml"""
+    from tenbin.generate.hosted import shipped_prices
+
+    print(shipped_prices(), end="")
 
 
 @app.command()
@@ -157,24 +223,6 @@ def verify_metrics(
 
 def _console() -> Console:
     return Console()
-
-
-def _overrides(pairs: list[str], skip_bad_rows: bool = False) -> dict[str, Any]:
-    """`training.epochs=2` -> {"training.epochs": 2}; a value that is not TOML is taken as text."""
-    values: dict[str, Any] = {"data.skip_bad_rows": True} if skip_bad_rows else {}
-    problems = []
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        if not equals or not key:
-            problems.append(Problem(where="--set", found=f"{pair!r} has no =", remedy="write KEY=VALUE"))
-            continue
-        try:
-            values[key] = tomllib.loads(f"v = {text}")["v"]
-        except tomllib.TOMLDecodeError:
-            values[key] = text
-    if problems:
-        raise ConfigError(problems)
-    return values
 
 
 def main() -> None:

@@ -1,47 +1,32 @@
 """What the commands do with a console: call the public functions and print what they give."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
 from tenbin.config import read_study
-from tenbin.errors import DataError, MissingExtra, Problem
 from tenbin.report import (
+    article_tables,
     build_report,
     inspection_html,
+    open_folders,
     paper_tables,
     recommendation_text,
     write_report,
     write_workbook,
 )
 from tenbin.runs import StudyFolder, write_json, write_text
-from tenbin.terminal import TerminalScreen, inspection_lines, inspection_tables, plan_table
+from tenbin.scoreboard import metrics_board, result_lines
+from tenbin.terminal import TerminalScreen, inspection_lines, inspection_tables, plan_tables
 
-
-def need_training() -> None:
-    """Refuse to go on without the extra that fine-tunes and loads models.
-
-    Raises:
-        MissingExtra: with the line that installs it.
-    """
-    from importlib.util import find_spec
-
-    missing = [name for name in ("torch", "transformers", "safetensors") if find_spec(name) is None]
-    if missing:
-        raise MissingExtra(
-            Problem(
-                where="this command",
-                found=f"{', '.join(missing)} not installed",
-                remedy='pip install "tenbin[train]"',
-            )
-        )
+if TYPE_CHECKING:
+    from tenbin.study.evaluating import Options
 
 
 def run_study(study: Path, overrides: Mapping[str, Any], *, offline: bool, console: Console) -> Path:
     """`tenbin run`."""
-    need_training()
     from tenbin.study.run import run_study as run
 
     result = run(study, overrides=overrides, offline=offline, screen=TerminalScreen(console))
@@ -59,11 +44,73 @@ def print_outcome(folder: Path, console: Console) -> None:
 
 def plan_study(study: Path, overrides: Mapping[str, Any], *, offline: bool, console: Console) -> None:
     """`tenbin plan`."""
-    need_training()
     from tenbin.study.run import plan_file
 
     plans = plan_file(study, overrides, offline=offline, screen=TerminalScreen(console))
-    console.print(plan_table({"models": [plan.to_json() for plan in plans]}))
+    for table in plan_tables({"models": [plan.to_json() for plan in plans]}):
+        console.print(table)
+
+
+def evaluate_model(
+    model: str,
+    data: str | None,
+    *,
+    task: str | None,
+    name: str | None,
+    columns: Mapping[str, str],
+    limit: int | None,
+    output: Path | None,
+    options: "Options",
+    console: Console,
+) -> None:
+    """`tenbin eval`.
+
+    Raises:
+        ConfigError: options that do not go together.
+    """
+    from tenbin.study.evaluating import evaluate_any
+
+    found = evaluate_any(
+        model, data, task=task, name=name, columns=columns, limit=limit, output=output, options=options
+    )
+    console.print()
+    console.print(metrics_board(found.results))
+    for result, run in zip(found.results, found.runs, strict=True):
+        for line in result_lines(result, run):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+    for run in found.runs:
+        console.print(f"answers: {run.path / 'predictions'}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"next: tenbin report {found.folder}", markup=False, highlight=False, soft_wrap=True)
+
+
+def rag_study(
+    study: Path, overrides: Mapping[str, Any], *, runs: Sequence[str], offline: bool, console: Console
+) -> None:
+    """`tenbin rag`."""
+    from tenbin.report.rag import rag_text
+    from tenbin.study.rag import rag_file
+
+    done = rag_file(study, overrides, runs=runs, offline=offline, screen=TerminalScreen(console))
+    print(rag_text(StudyFolder(done.folder)))
+    console.print(f"Report: {done.report}", markup=False, highlight=False, soft_wrap=True)
+
+
+def hint_study(study: Path, overrides: Mapping[str, Any], *, offline: bool, console: Console) -> None:
+    """`tenbin contamination`."""
+    from tenbin.study.contamination import hint_file
+
+    for hint in hint_file(study, overrides, offline=offline, screen=TerminalScreen(console)):
+        counts = f"{len(hint.rows):,} questions, {hint.num_skipped:,} not asked, {hint.num_errors:,} errors"
+        if hint.share is None:
+            console.print(f"{hint.system}: no share: {hint.reason} ({counts})", highlight=False)
+            continue
+        console.print(
+            f"{hint.system}: the printed order of the choices is the likeliest of {hint.num_orders + 1} in"
+            f" {hint.share.value:.1%} ({hint.share.low:.1%} to {hint.share.high:.1%}) of the questions;"
+            f" {hint.expected:.1%} by chance, p = {hint.p_value:.3g} ({counts})",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def inspect_study(
@@ -92,8 +139,8 @@ def inspect_study(
 
 
 def report_study(
-    folder: Path,
-    layout: Literal["full", "paper"],
+    folders: Sequence[Path],
+    layout: Literal["full", "paper", "article"],
     language: Literal["en", "ja"],
     *,
     workbook: Path | None,
@@ -102,19 +149,16 @@ def report_study(
     """`tenbin report`.
 
     Raises:
-        DataError: where the folder is no study's.
+        DataError: where a folder is no study's.
     """
-    study = StudyFolder(folder)
-    if not (folder / "data.json").exists() and not study.runs():
-        found = "this is not a study folder" if folder.is_dir() else "there is no such folder"
-        remedy = "name the folder that `tenbin run` wrote (it holds data.json and runs)"
-        raise DataError(Problem(where=str(folder), found=found, remedy=remedy))
-    if layout == "paper":
-        for table in paper_tables(study):
+    study = open_folders(folders)
+    if layout != "full":
+        for table in paper_tables(study) if layout == "paper" else article_tables(study, language=language):
             print(table.to_markdown())
         return
+    path = write_report(study, language=language)
     console.print(
-        f"wrote {write_report(study, language=language)}", markup=False, highlight=False, soft_wrap=True
+        f"wrote {path} and {path.with_suffix('.md').name}", markup=False, highlight=False, soft_wrap=True
     )
     if workbook is not None:
         write_workbook(build_report(study, language=language), workbook)

@@ -8,18 +8,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from tenbin.config_contamination import ContaminationConfig
+from tenbin.config_grading import GradingConfig
+from tenbin.config_hosted import HostedSection, MoneyText, hosted_mistakes, hosted_source, is_hosted
+from tenbin.config_judge import JudgeConfig
 from tenbin.config_problems import config_problems
+from tenbin.config_rag import RagConfig
+from tenbin.config_section import Section
+from tenbin.config_training import LoraConfig as LoraConfig
+from tenbin.config_training import TrainingConfig as TrainingConfig
 from tenbin.errors import ConfigError, Problem
 
 TaskName = Literal["classification", "reading", "summarization", "question_bank"]
-
-
-class Section(BaseModel):
-    """A table of the study file: unknown keys are errors, values are not coerced between kinds."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class BudgetConfig(Section):
@@ -27,6 +29,10 @@ class BudgetConfig(Section):
 
     vram_mib: int | None = Field(default=None, gt=0)
     """Hard cap on everything the process holds on the GPU, in MiB. None = all the GPU has."""
+    max_cost: MoneyText | None = None
+    """Most that the hosted models may cost together in this study folder, "5 USD" or "800 JPY"."""
+    prices: str | None = None
+    """Price file of hosted models; tenbin's own examples without it."""
 
 
 class SplitConfig(Section):
@@ -53,7 +59,7 @@ class DataConfig(Section):
     test: str | None = None
     split: SplitConfig | None = None
     """Taken from `train` for the sets that have no file of their own."""
-    columns: dict[str, str] = {}
+    columns: dict[str, str] = Field(default={})
     """Field of the task -> column of the file. Fields that are not named keep their name."""
     labels: dict[str, str] | None = None
     """Classification: value in the file -> category; rows with any other value are left out and counted."""
@@ -63,7 +69,7 @@ class DataConfig(Section):
     """XLSX: name of the sheet; the first one without it."""
     encoding: str | None = None
     """Text files: detected without it."""
-    limit: dict[Literal["train", "validation", "test"], Annotated[int, Field(ge=1)]] = {}
+    limit: dict[Literal["train", "validation", "test"], Annotated[int, Field(ge=1)]] = Field(default={})
     """Use only so many examples of a set, drawn with the split's seed; said in the report."""
     too_long: Literal["error", "leave_out", "cut"] = "error"
     """Examples longer than max_length (training) or max_input_tokens (evaluation): refuse them, leave them
@@ -82,18 +88,33 @@ class ModelConfig(Section):
     """[[model]]: one candidate."""
 
     source: str = Field(min_length=1)
-    """Hub name, folder or .gguf file."""
+    """Hub name, folder, .gguf file, or a hosted model: openai:MODEL, azure:DEPLOYMENT, http://HOST/v1#MODEL."""
     name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Short name for tables and folders; from the source without it."""
     tokenizer: str | None = None
     """Folder or hub name, where it is not the model's own."""
+    hosted: HostedSection | None = None
+    """Only of a hosted model."""
+
+    @model_validator(mode="after")
+    def _keys_of_its_kind(self) -> "ModelConfig":
+        mistakes = hosted_mistakes(self.source, self.hosted, self.tokenizer)
+        if mistakes:
+            raise ValueError("; ".join(mistakes))
+        return self
+
+    @property
+    def is_hosted(self) -> bool:
+        """Whether others run it."""
+        return is_hosted(self.source)
 
     @property
     def label(self) -> str:
         """Short name for tables and folders."""
         if self.name:
             return self.name
-        stem = self.source.replace("\\", "/").rstrip("/").split("/")[-1]
+        stem = hosted_source(self.source).model if self.is_hosted else self.source
+        stem = stem.replace("\\", "/").rstrip("/").split("/")[-1]
         stem = stem.removesuffix(".gguf")
         return "".join(c if c.isalnum() or c in "._-" else "-" for c in stem) or "model"
 
@@ -106,49 +127,6 @@ class PromptConfig(Section):
     """Own template with $field placeholders and one $response; replaces the preset."""
     chat: bool = False
     """Put the prompt into the model's own chat template as one user message."""
-
-
-class LoraConfig(Section):
-    """[lora]: the adapter."""
-
-    rank: int = Field(default=16, ge=1)
-    alpha: float = Field(default=32.0, gt=0)
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    targets: Literal["all-linear"] | Annotated[list[str], Field(min_length=1)] = "all-linear"
-
-
-class TrainingConfig(Section):
-    """[training]: the grid and how each of its runs is trained."""
-
-    learning_rates: list[float] = [2e-4, 5e-5, 2e-5, 1e-5]
-    """One run each, for every model and seed. `[]`: the models are evaluated as they are."""
-    seeds: list[int] = Field(default=[0], min_length=1)
-    epochs: int = Field(default=3, ge=1)
-    batch_size: int = Field(default=16, ge=1)
-    """Examples of one optimizer step; memory never changes it."""
-    micro_batch_tokens: int | None = Field(default=None, ge=1)
-    """Most tokens of one forward and backward; planned without it."""
-    max_length: int | Literal["fit"] = "fit"
-    """Longest example in tokens. "fit": the longest the data needs that the cap and the model allow."""
-    loss_on: Literal["response", "all"] = "response"
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
-    warmup: float = Field(default=0.03, ge=0, lt=1)
-    """Share of the steps over which the learning rate rises."""
-    weight_decay: float = Field(default=0.0, ge=0)
-    max_grad_norm: float | None = Field(default=1.0, gt=0)
-    dtype: Literal["auto", "bf16", "fp32"] = "auto"
-    checkpoint_every_s: float = Field(default=60.0, ge=0)
-    """Least seconds between two checkpoints; 0 = after every step."""
-
-    @model_validator(mode="after")
-    def _positive_rates(self) -> "TrainingConfig":
-        for position, rate in enumerate(self.learning_rates):
-            if not 0 < rate < 1:
-                raise ValueError(f"learning_rates[{position}] must lie between 0 and 1, not {rate}")
-        for key, values in (("learning_rates", self.learning_rates), ("seeds", self.seeds)):
-            if len(set(values)) != len(values):
-                raise ValueError(f"{key} has the same value twice: {values}")
-        return self
 
 
 class GenerationSection(Section):
@@ -170,6 +148,8 @@ class EvaluationConfig(Section):
     """Also evaluate every model without an adapter."""
     level: float = Field(default=0.95, gt=0.5, lt=1)
     """Of the confidence intervals."""
+    answer_by: Literal["text", "likelihood", "likelihood_per_token", "likelihood_per_character"] = "text"
+    """Of local models and questions with choices: what is decoded, or the most likely choice."""
 
 
 class StudyConfig(Section):
@@ -187,6 +167,12 @@ class StudyConfig(Section):
     training: TrainingConfig = TrainingConfig()
     generation: GenerationSection = GenerationSection()
     evaluation: EvaluationConfig = EvaluationConfig()
+    grading: GradingConfig = GradingConfig()
+    judge: list[JudgeConfig] = Field(default=[])
+    rag: RagConfig | None = None
+    """Without it, `tenbin rag` uses the defaults and `tenbin run` asks nothing of the kind."""
+    contamination: ContaminationConfig | None = None
+    """The same of `tenbin contamination`."""
 
     @model_validator(mode="after")
     def _name_is_a_folder(self) -> "StudyConfig":
@@ -253,14 +239,23 @@ def read_study(path: Path, overrides: Mapping[str, Any] | None = None) -> StudyC
         raise ConfigError(
             Problem(where=str(path), found=f"not TOML: {error}", remedy="mend the line; see https://toml.io")
         ) from None
+    return parse_study(put_all(raw, overrides or {}), where=path.name)
+
+
+def put_all(raw: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The tables of a study with values put in: dotted key -> value.
+
+    Raises:
+        ConfigError: keys that have no place there, all of them.
+    """
     problems = [
         Problem(where=f"--set {key}", found=found, remedy="write the key's path as in the study file")
-        for key, value in (overrides or {}).items()
+        for key, value in overrides.items()
         if (found := _put(raw, key, value))
     ]
     if problems:
         raise ConfigError(problems)
-    return parse_study(raw, where=path.name)
+    return raw
 
 
 def parse_study(raw: Mapping[str, Any], where: str = "study") -> StudyConfig:

@@ -9,8 +9,9 @@ import typer
 from platformdirs import user_cache_path
 from rich.console import Console
 
-from tenbin.commands import need_training, run_study
+from tenbin.commands import run_study
 from tenbin.runs import storage, write_text
+from tenbin.study.extras import need_training
 
 STUDY = {
     "name": "demo",

@@ -11,7 +11,7 @@ from jinja2 import Environment, StrictUndefined
 from tenbin.errors import ConfigError, Problem
 from tenbin.runs import write_text
 
-Preset = Literal["plain", "marc-ja", "jsquad", "xlsum"]
+Preset = Literal["plain", "marc-ja", "jsquad", "xlsum", "question-bank"]
 
 PAPER_MODELS = (
     "cyberagent/calm2-7b",
@@ -19,6 +19,7 @@ PAPER_MODELS = (
     "meta-llama/Llama-2-13b-hf",
     "llm-jp/llm-jp-13b-v1.0",
 )
+BANK_MODELS = ("llm-jp/llm-jp-3-1.8b", "llm-jp/llm-jp-3-1.8b-instruct3")
 PAPER_RATES = "[2e-4, 5e-5, 2e-5, 1e-5]"
 NUM_SAMPLE_ROWS = 20
 
@@ -37,6 +38,7 @@ STARTS: dict[Preset, _Start] = {
     "marc-ja": _Start("classification", "reviews.jsonl", PAPER_MODELS, PAPER_RATES, 10),
     "jsquad": _Start("reading", "handbook.json", PAPER_MODELS, PAPER_RATES, 10),
     "xlsum": _Start("summarization", "notices.jsonl", PAPER_MODELS, PAPER_RATES, 10),
+    "question-bank": _Start("question_bank", "question_bank.jsonl", BANK_MODELS, "[]", 1),
 }
 
 

@@ -28,7 +28,9 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from tenbin.errors import DataError, Problem, StorageError
-from tenbin.types import Estimate, EvalResult, EvalRow, JsonValue, MetricSummary
+from tenbin.evaluation_json import evaluation_from_json as evaluation_from_json
+from tenbin.evaluation_json import row_from_json
+from tenbin.types import EvalResult, EvalRow, HostedUse, JsonValue
 
 T = TypeVar("T")
 
@@ -57,14 +59,30 @@ class RunSpec:
         canonical = json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
         digest = hashlib.sha256(canonical.encode(errors="surrogatepass")).hexdigest()[:8]
         if self.kind == "eval":
-            return f"{self.model}-base-{digest}"
+            return f"{self.model}-{self.variety}-{digest}"
         return f"{self.model}-lr{self.learning_rate:g}-seed{self.seed}-{digest}"
+
+    @property
+    def variety(self) -> Literal["tuned", "base", "adapter", "hosted"]:
+        """What is evaluated: the adapter that the run trains, a model as it is, a model with an adapter from
+        elsewhere, or one that answers through an API."""
+        if self.kind == "train":
+            return "tuned"
+        return "adapter" if "adapter" in self.settings else "hosted" if "hosted" in self.settings else "base"
+
+    @property
+    def addition(self) -> str:
+        """What stands behind the model's name in tables: `(base)`, `(hosted)`, `+ my-adapter`."""
+        adapter = self.settings.get("adapter")
+        if isinstance(adapter, Mapping):
+            return f"+ {adapter['name']}"
+        return f"({self.variety})"
 
     @property
     def label(self) -> str:
         """As in tables: `gemma-3-270m lr=2e-04`; the seed where it is not 0."""
         if self.kind == "eval":
-            return f"{self.model} (base)"
+            return f"{self.model} {self.addition}"
         seed = f" seed={self.seed}" if self.seed else ""
         return f"{self.model} lr={self.learning_rate:g}{seed}"
 
@@ -105,6 +123,8 @@ class RunResult:
     """Of the process: on the GPU where there is one, else resident memory."""
     device: str = "cpu"
     dtype: str = "fp32"
+    hosted: HostedUse | None = None
+    """What the calls took, of a model that answers through an API."""
 
 
 class Run:
@@ -168,7 +188,7 @@ class Run:
         rows = []
         for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
             try:
-                rows += [_row(json.loads(line))] if line else []
+                rows += [row_from_json(json.loads(line))] if line else []
             except (json.JSONDecodeError, TypeError, KeyError) as error:
                 raise DataError(
                     Problem(where=f"{path}:{number}", found=f"not a whole row: {error}", remedy=DO_AGAIN)
@@ -190,10 +210,14 @@ class Run:
 
 
 class StudyFolder:
-    """The folder of one study: its files and its runs."""
+    """The folder of one study: its files and its runs.
 
-    def __init__(self, path: Path) -> None:
+    `more`: folders whose runs count as its own, for a report of several.
+    """
+
+    def __init__(self, path: Path, more: Sequence[Path] = ()) -> None:
         self.path = path
+        self.more = more
 
     def run(self, spec: RunSpec) -> Run:
         """The run of this spec, finished or not yet begun."""
@@ -205,7 +229,8 @@ class StudyFolder:
         Raises:
             DataError: where a run.json is not what `Run.start` writes.
         """
-        paths = sorted((self.path / "runs").glob("*/run.json"))
+        found = {p.parent.name: p for f in (*self.more, self.path) for p in (f / "runs").glob("*/run.json")}
+        paths = [found[name] for name in sorted(found)]
         return [Run(path.parent, read_record(path, lambda raw: RunSpec(**raw))) for path in paths]
 
     def write(self, name: str, value: object) -> None:
@@ -309,23 +334,12 @@ def storage(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _row(raw: dict[str, Any]) -> EvalRow:
-    return EvalRow(**{**raw, "references": tuple(raw["references"])})
-
-
-def evaluation_from_json(raw: dict[str, Any]) -> EvalResult:
-    """An EvalResult as `asdict` wrote it."""
-    metrics = tuple(
-        MetricSummary(**{**m, "estimate": Estimate(*m["estimate"]) if m["estimate"] else None})
-        for m in raw["metrics"]
-    )
-    return EvalResult(**{**raw, "metrics": metrics, "rows": tuple(_row(r) for r in raw["rows"])})
-
-
 def _result(raw: dict[str, Any]) -> RunResult:
     epochs = tuple(
         EpochRecord(**{**e, "validation": evaluation_from_json(e["validation"]) if e["validation"] else None})
         for e in raw["epochs"]
     )
     results = {split: evaluation_from_json(value) for split, value in raw["results"].items()}
-    return RunResult(**{**raw, "spec": RunSpec(**raw["spec"]), "epochs": epochs, "results": results})
+    read = {"spec": RunSpec(**raw["spec"]), "epochs": epochs, "results": results}
+    hosted = HostedUse(**raw["hosted"]) if raw.get("hosted") else None
+    return RunResult(**{**raw, **read, "hosted": hosted})

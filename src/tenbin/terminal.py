@@ -1,7 +1,7 @@
 """The terminal: progress bars with the time left, and tables of plans, inspections and results."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -126,11 +126,46 @@ def _plain(text: str) -> str:
     return text.replace("[", r"\[")
 
 
-def plan_table(plan: Mapping[str, Any]) -> Table:
-    """The memory plan of every model, by cause, in MiB."""
+def plan_tables(plan: Mapping[str, Any]) -> list[Table]:
+    """Memory of the local models, calls and money of the hosted ones; whichever there are."""
+    local = [model for model in plan["models"] if "terms" in model]
+    hosted = [model for model in plan["models"] if "hosted" in model]
+    return [table(models) for table, models in ((_memory, local), (_calls, hosted)) if models]
+
+
+def _calls(models: Sequence[Mapping[str, Any]]) -> Table:
+    """What is still to be asked of every hosted model, and what that costs at most."""
+    table = Table(
+        title="Calls still to be made; answer tokens and cost are the most there can be", title_justify="left"
+    )
+    table.add_column("", no_wrap=True)
+    for model in models:
+        table.add_column(model["model"], justify="right")
+    rows: dict[str, Callable[[Mapping[str, Any]], str]] = {
+        "questions": lambda c: f"{c['num_prompts']:,}",
+        "answers a question": lambda c: f"{c['repeats']:,}",
+        "answers kept already": lambda c: f"{c['num_cached']:,}",
+        "calls": lambda c: f"{c['num_calls']:,}",
+        "prompt tokens, about": lambda c: f"{c['input_tokens']:,}",
+        "answer tokens, at most": lambda c: f"{c['output_tokens']:,}",
+        "cost, at most": lambda c: money_text(c["cost"]),
+    }
+    for name, value in rows.items():
+        table.add_row(name, *(value(m["hosted"]) for m in models))
+    notes = dict.fromkeys(m["hosted"][key] for m in models for key in ("cost_note", "rule"))
+    table.caption, table.caption_justify = "\n".join(notes), "left"
+    return table
+
+
+def money_text(cost: Mapping[str, float] | None) -> str:
+    """`$0.0123 (1.8 yen)`."""
+    return "not known" if cost is None else f"${cost['usd']:,.4f} ({cost['yen']:,.1f} yen)"
+
+
+def _memory(models: Sequence[Mapping[str, Any]]) -> Table:
+    """The memory plan of every local model, by cause, in MiB."""
     table = Table(title="Memory by cause (MiB), lengths in tokens", title_justify="left")
     table.add_column("", no_wrap=True)
-    models = plan["models"]
     for model in models:
         table.add_column(model["model"], justify="right")
     for cause in models[0]["terms"]:

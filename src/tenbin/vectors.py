@@ -169,11 +169,15 @@ def _scores(ids: Mapping[str, str], scale: float = 1.0) -> Callable[[Case], Valu
 
     def compute(case: Case) -> Values:
         example = Example(id=str(case["id"]), inputs={}, references=tuple(case["references"]))
-        return {
-            key: scale * METRICS[metric].score(case["prediction"], example) for key, metric in ids.items()
-        }
+        return {key: scale * _score(metric, case["prediction"], example) for key, metric in ids.items()}
 
     return compute
+
+
+def _score(metric: str, answer: str | None, example: Example) -> float:
+    value = METRICS[metric].score(answer, example)
+    assert value is not None, f"{metric} scores every answer"
+    return value
 
 
 def _texts(
@@ -191,7 +195,7 @@ def _classification(case: Case) -> Values:
     for number, (reference, answer) in enumerate(zip(case["gold"], case["pred"], strict=True)):
         text = None if answer is None else str(answer)
         example = Example(id=str(number), inputs={}, references=(str(reference),))
-        scored.append(Scored(text, example, METRICS["accuracy"].score(text, example)))
+        scored.append(Scored(text, example, _score("accuracy", text, example)))
     ids = {"acc": "accuracy", "balanced_acc": "balanced_accuracy", "mcc": "mcc", "macro_f1": "macro_f1"}
     return {key: METRICS[metric].aggregate(scored) for key, metric in ids.items()}
 

@@ -43,7 +43,7 @@ def test_without_a_plan_size_does_not_decide(tmp_path):
     (tmp_path / "plan.json").unlink()
     report = build_report(study)
     assert report.recommendation.reason == "faster"
-    assert cost(report.recommendation.chosen, report.evidence)[0] == float("inf")
+    assert cost(report.recommendation.chosen, report.evidence)[1] == float("inf")
 
 
 def test_what_does_not_beat_the_baseline_is_not_deployed(tmp_path):

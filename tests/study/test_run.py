@@ -5,6 +5,7 @@ import json
 import pytest
 from tests.study.studies import contents, reviews, rows_of, run, tiny_folder, write_rows, write_study
 
+import tenbin.study.local as study_local
 import tenbin.study.run as study_run
 from tenbin.errors import ConfigError, DataError, ModelError
 from tenbin.report import build_report
@@ -22,7 +23,7 @@ TRAINED = {
     "result.json",
     "run.json",
 }
-AS_IT_IS = {"environment.json", "predictions/test.jsonl", "result.json", "run.json"}
+AS_IT_IS = {"environment.json", "events.jsonl", "predictions/test.jsonl", "result.json", "run.json"}
 
 
 @pytest.fixture
@@ -101,8 +102,8 @@ def test_the_grid_and_only_what_is_missing(tmp_path, monkeypatch, no_report):
     before = contents(result.folder / "runs")
 
     loads = []
-    load = study_run.load_model
-    monkeypatch.setattr(study_run, "load_model", lambda *a, **k: loads.append(1) or load(*a, **k))
+    load = study_local.load_model
+    monkeypatch.setattr(study_local, "load_model", lambda *a, **k: loads.append(1) or load(*a, **k))
     again, lines = run(path)
     assert contents(result.folder / "runs") == before
     assert loads == []

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from tenbin.report.advice import Advice, read_advice, recommendation_text
+from tenbin.report.bank import article_tables
 from tenbin.report.build import ReportData, build_report
+from tenbin.report.compared import Compared, compare_folders, open_folders
 from tenbin.report.evidence import comparable
 from tenbin.report.html import inspection_html, to_html
 from tenbin.report.markdown import to_markdown
@@ -15,11 +17,15 @@ from tenbin.runs import StudyFolder, write_text
 
 __all__ = [
     "Advice",
+    "Compared",
     "ReportData",
     "Table",
+    "article_tables",
     "build_report",
     "comparable",
+    "compare_folders",
     "inspection_html",
+    "open_folders",
     "paper_tables",
     "read_advice",
     "recommendation_text",

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from tenbin.report.comparisons import Comparison
 from tenbin.report.evidence import Evidence, System, read_evidence
+from tenbin.report.hosted import thousand_text
 from tenbin.report.recommendation import Recommendation, recommend, seconds_per_example, weight_bytes
 from tenbin.report.text import Scale, gib_text, p_text, scale_of, visible
 from tenbin.report.words import Language, Words
@@ -53,6 +54,8 @@ class _Voice:
 
     def sentences(self) -> list[str]:
         best, chosen = self.found.best, self.found.chosen
+        if best is None and any(s.result.points and not s.result.points[0].by for s in self.evidence.systems):
+            return [self.words("advice.not_graded")]
         if best is None:
             return [self.words("advice.nothing", split=self.words.split(self.evidence.split))]
         if chosen is None:
@@ -66,6 +69,7 @@ class _Voice:
             lines.append(self.words("advice.not_best", system=best.name, value=value))
         lines += self._against_candidates(chosen)
         lines += self._reason(chosen)
+        lines += self._hosted(chosen)
         lines += self._over_base(chosen)
         lines += [self._over_baseline(chosen, b) for b in self._baselines()]
         return lines if self._baselines() else [*lines, self.words("advice.no_baseline")]
@@ -140,8 +144,10 @@ class _Voice:
                 return [self.words("advice.smaller", size=gib_text(size))]
             case "faster" if seconds is not None:
                 return [self.words("advice.faster", seconds=f"{seconds:.2g}")]
-            case "base":
-                return [self.words("advice.base")]
+            case "cheaper" if (cost := thousand_text(chosen)) is not None:
+                return [self.words("advice.cheaper", cost=cost)]
+            case "base" | "local" as reason:
+                return [self.words(f"advice.{reason}")]
             case None:
                 return []
             case _:
@@ -149,13 +155,23 @@ class _Voice:
 
     def _over_base(self, chosen: System) -> list[str]:
         for base in self.evidence.of_kind("base"):
-            if chosen.kind == "tuned" and base.model == chosen.model:
+            if chosen.kind in ("tuned", "adapter") and base.model == chosen.model:
                 comparison = self.found.between(chosen, base)
                 if comparison and comparison.difference is not None and comparison.p_adjusted is not None:
                     better = comparison.better(chosen, self.evidence.level)
                     key = "over_base" if better else "not_over_base"
-                    return [self.words(f"advice.{key}", **self._figures(comparison, chosen))]
+                    lines = [self.words(f"advice.{key}", **self._figures(comparison, chosen))]
+                    answered = base.result.num_examples - base.result.num_errors
+                    if answered and base.result.num_unparsed == answered:
+                        lines.append(self.words("advice.base_unread", n=answered))
+                    return lines
         return []
+
+    def _hosted(self, chosen: System) -> list[str]:
+        if chosen.kind != "hosted":
+            return []
+        cost = thousand_text(chosen)
+        return [self.words("advice.hosted", cost=cost) if cost else self.words("advice.hosted_unknown")]
 
     def _over_baseline(self, system: System, baseline: System) -> str:
         comparison = self.found.between(system, baseline)
@@ -188,7 +204,9 @@ class _Voice:
         ]
 
     def _leaks(self) -> list[str]:
-        """Examples of the reporting set that the training set gives away."""
+        """Examples of the reporting set that the training set gives away, where anything was trained."""
+        if not self.evidence.of_kind("tuned"):
+            return []
         leaks = (self.evidence.inspection or {}).get("leaks") or []
         ways = (self.evidence.split, "train")
         numbers = [x["num_examples"] for x in leaks if (x.get("second"), x.get("first")) == ways]
@@ -211,12 +229,25 @@ class _Voice:
             if items
         ]
 
+    def _short_logs(self) -> list[str]:
+        """Runs whose log ends before their last step did."""
+        return [
+            self.words(
+                "caution.short_log", system=system.name, last=f"{last:,}", total=f"{epochs[-1].step:,}"
+            )
+            for system in self.evidence.of_kind("tuned")
+            if (epochs := system.run.epochs if system.run else ())
+            and (last := system.losses[-1][0] if system.losses else 0) < epochs[-1].step
+        ]
+
     def cautions(self) -> list[str]:
         lines = [self.words("caution.same_set")] if self.evidence.same_set else []
         shown = {s.key: s for s in (self.found.chosen, self.found.best, *self.found.tied) if s is not None}
         for system in shown.values():
             total = system.result.num_examples
-            for kind, n in (("errors", system.result.num_errors), ("unparsed", system.result.num_unparsed)):
+            counts = {"errors": system.result.num_errors, "unparsed": system.result.num_unparsed}
+            counts["ungraded"] = system.result.points[0].num_ungraded if system.result.points else 0
+            for kind, n in counts.items():
                 if n:
                     lines.append(self.words(f"caution.{kind}", system=system.name, n=n, total=total))
         for what, names in (
@@ -225,7 +256,7 @@ class _Voice:
         ):
             if names:
                 lines.append(self.words(f"caution.{what}", n=len(names), names=self.words.listed(names)))
-        lines += [*self._leaks(), *self._too_long()]
+        lines += [*self._leaks(), *self._too_long(), *self._short_logs()]
         lines += self._passed_over()
         candidates = [s for s in self.evidence.systems if s.finalist and s.kind != "baseline"]
         if not self.evidence.same_set and len(candidates) > 2:

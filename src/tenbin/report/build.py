@@ -2,17 +2,23 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from tenbin.report import charts, tables
 from tenbin.report.advice import Advice, advise
+from tenbin.report.bank import bank_part, points_tables
 from tenbin.report.charts import Chart
+from tenbin.report.contamination import contamination_part
 from tenbin.report.datapart import DataPart, data_part
 from tenbin.report.differences import Direction, differing
 from tenbin.report.evidence import Evidence, read_evidence
+from tenbin.report.hosted import hosted_tables
+from tenbin.report.judging import judge_cautions, judge_part
 from tenbin.report.paper import tables_of
+from tenbin.report.part import Part
+from tenbin.report.rag import rag_part
 from tenbin.report.recommendation import Recommendation, recommend
 from tenbin.report.table import Table, words
 from tenbin.report.words import Language, Words
@@ -38,6 +44,8 @@ class ReportData:
     """Runs without a result and results left out."""
     forest: Chart | None
     curves: tuple[Chart, ...]
+    parts: tuple[Part, ...]
+    """Sections that are there only where something of their kind was done: RAG fitness, judging."""
     data: DataPart
     directions: tuple[Direction, ...]
     settings: tuple[Table, ...]
@@ -68,26 +76,46 @@ def build_report(study: StudyFolder, *, language: Language = "en", now: datetime
         written=say("page.written", date=date),
         evidence=evidence,
         recommendation=found,
-        advice=advise(evidence, found, say),
-        paper=tuple(tables_of(evidence, say)),
+        advice=_advice(study, evidence, found, say),
+        paper=_first_tables(evidence, say),
         systems=tables.systems_table(evidence, say) if some else None,
         more=(
             tables.comparisons_table(evidence, found, say),
             tables.metrics_table(evidence, say),
             tables.definitions_table(evidence, say),
             tables.costs_table(evidence, say),
+            *hosted_tables(evidence, say),
         )
         if some
         else (),
         problems=tuple(table for table in problems if table is not None),
         forest=charts.forest_chart(evidence, say, chosen),
         curves=tuple(chart for chart in curves if chart is not None),
+        parts=_parts(study, evidence, say),
         data=data_part(evidence, say),
         directions=tuple(differing(evidence, found)),
         settings=_settings(evidence, say),
         template=_text(template),
         study_text=evidence.study_text,
     )
+
+
+def _advice(study: StudyFolder, evidence: Evidence, found: Recommendation, say: Words) -> Advice:
+    """The advice; a judge that nobody has checked is named first among its cautions."""
+    advice = advise(evidence, found, say)
+    return replace(advice, cautions=(*judge_cautions(study, evidence, say), *advice.cautions))
+
+
+def _first_tables(evidence: Evidence, say: Words) -> tuple[Table, ...]:
+    """The article's table of a bank, and the paper's of all else: models by learning rates."""
+    points = points_tables(evidence, say)
+    grid = tables_of(evidence, say) if not points or evidence.of_kind("tuned") else []
+    return (*points, *grid)
+
+
+def _parts(study: StudyFolder, evidence: Evidence, say: Words) -> tuple[Part, ...]:
+    makers = (bank_part, judge_part, rag_part, contamination_part)
+    return tuple(part for make in makers if (part := make(study, evidence, say)) is not None)
 
 
 def _text(value: object) -> str | None:

@@ -59,13 +59,13 @@ def forest_chart(evidence: Evidence, say: Words, chosen: str | None) -> Chart | 
     y = alt.Y("system:N", sort=names, title=None, axis=alt.Axis(labelLimit=260, ticks=False, domain=False))
     x_title = evidence.headline_name + (" (%)" if scale.percent else "")
     x = alt.X("value:Q", scale=alt.Scale(zero=False, nice=True), title=x_title)
-    base = alt.Chart(_values(rows))
+    base = alt.Chart(inline_data(rows))
     rule = base.mark_rule(strokeWidth=2.5).encode(
         x=alt.X("low:Q", title=x_title), x2="high:Q", y=y, color=colour
     )
     dots = base.mark_point(filled=True, size=70, opacity=1).encode(x=x, y=y, color=colour)
     chart = (rule + dots).properties(width=WIDTH - 200, height=alt.Step(22))
-    return Chart("forest", title, _svg(chart, "forest", title))
+    return Chart("forest", title, finished_svg(chart, "forest", title))
 
 
 def loss_chart(evidence: Evidence, say: Words) -> Chart | None:
@@ -81,7 +81,7 @@ def loss_chart(evidence: Evidence, say: Words) -> Chart | None:
     ]
     title = say("chart.loss")
     chart = (
-        alt.Chart(_values(rows))
+        alt.Chart(inline_data(rows))
         .mark_line(strokeWidth=1.6, interpolate="monotone")
         .encode(
             x=alt.X("step:Q", title=say("chart.step"), axis=alt.Axis(tickMinStep=1, grid=False)),
@@ -91,7 +91,7 @@ def loss_chart(evidence: Evidence, say: Words) -> Chart | None:
         )
     )
     note = say("chart.loss_binned", n=width) if width > 1 else ""
-    return Chart("loss", title, _svg(_panels(chart, tuned), "loss", title), note)
+    return Chart("loss", title, finished_svg(_panels(chart, tuned), "loss", title), note)
 
 
 def validation_chart(evidence: Evidence, say: Words) -> Chart | None:
@@ -123,7 +123,7 @@ def validation_chart(evidence: Evidence, say: Words) -> Chart | None:
     y_title = evidence.headline_name + (" (%)" if scale.percent else "")
     last = max(record.epoch for s in tuned if s.run for record in s.run.epochs)
     ticks = list(range(1, last + 1, -(-last // 12)))
-    base = alt.Chart(_values(rows)).encode(
+    base = alt.Chart(inline_data(rows)).encode(
         x=alt.X("epoch:Q", title=say("chart.epoch"), axis=alt.Axis(values=ticks, format="d", grid=False)),
         y=alt.Y("value:Q", title=y_title, scale=alt.Scale(zero=False)),
         color=_rate_colour(tuned, say),
@@ -133,7 +133,7 @@ def validation_chart(evidence: Evidence, say: Words) -> Chart | None:
     dots = base.mark_point(filled=True, size=22, opacity=1)
     rings = base.transform_filter("datum.chosen").mark_point(filled=False, size=120, strokeWidth=2)
     chart = _panels(lines + dots + rings, tuned)
-    return Chart("validation", title, _svg(chart, "validation", title))
+    return Chart("validation", title, finished_svg(chart, "validation", title))
 
 
 def histogram_chart(
@@ -148,7 +148,7 @@ def histogram_chart(
     if not rows:
         return None
     chart = (
-        alt.Chart(_values(rows))
+        alt.Chart(inline_data(rows))
         .mark_bar(color="#3b7dd8", binSpacing=0.5)
         .encode(
             x=alt.X("low:Q", title=say("chart.characters"), bin="binned", axis=alt.Axis(grid=False)),
@@ -157,14 +157,14 @@ def histogram_chart(
         )
         .properties(width=240, height=150)
         .facet(
-            facet=alt.Facet("field:N", title=None, sort=list(histograms), header=_header()),
+            facet=alt.Facet("field:N", title=None, sort=list(histograms), header=facet_header()),
             columns=3,
             bounds="flush",
             spacing=alt.RowColnumber(row=95, column=70),
         )
         .resolve_scale(x="independent", y="independent")
     )
-    return Chart(chart_id, title, _svg(chart, chart_id, title))
+    return Chart(chart_id, title, finished_svg(chart, chart_id, title))
 
 
 def balance_chart(shares: Mapping[str, Mapping[str, float]], say: Words) -> Chart | None:
@@ -178,7 +178,7 @@ def balance_chart(shares: Mapping[str, Mapping[str, float]], say: Words) -> Char
         return None
     title = say("chart.balance")
     chart = (
-        alt.Chart(_values(rows))
+        alt.Chart(inline_data(rows))
         .mark_bar()
         .encode(
             x=alt.X("share:Q", title=None, axis=alt.Axis(format="%"), stack="zero"),
@@ -194,7 +194,7 @@ def balance_chart(shares: Mapping[str, Mapping[str, float]], say: Words) -> Char
         )
         .properties(width=WIDTH - 140, height=alt.Step(30))
     )
-    return Chart("balance", title, _svg(chart, "balance", title))
+    return Chart("balance", title, finished_svg(chart, "balance", title))
 
 
 def binned(losses: Sequence[tuple[int, float]], width: int) -> list[tuple[float, float]]:
@@ -206,7 +206,8 @@ def binned(losses: Sequence[tuple[int, float]], width: int) -> list[tuple[float,
     return found
 
 
-def _values(rows: Sequence[Mapping[str, object]]) -> alt.InlineData:
+def inline_data(rows: Sequence[Mapping[str, object]]) -> alt.InlineData:
+    """Rows as a chart's data."""
     return alt.InlineData(values=[dict(row) for row in rows])
 
 
@@ -224,15 +225,17 @@ def _panels(chart: Any, tuned: Sequence[System]) -> Any:  # noqa: ANN401  (any k
     models = list(dict.fromkeys(s.model or "" for s in tuned))
     width = 400 if len(models) > 1 else 760
     return chart.properties(width=width, height=180).facet(
-        facet=alt.Facet("model:N", title=None, sort=models, header=_header()), columns=2, bounds="flush"
+        facet=alt.Facet("model:N", title=None, sort=models, header=facet_header()), columns=2, bounds="flush"
     )
 
 
-def _header() -> alt.Header:
+def facet_header() -> alt.Header:
+    """How panels are titled."""
     return alt.Header(labelFontSize=12, labelFontWeight="bold", labelColor="currentColor", labelLimit=260)
 
 
-def _svg(chart: Any, chart_id: str, label: str) -> str:  # noqa: ANN401  (any kind of Altair chart)
+def finished_svg(chart: Any, chart_id: str, label: str) -> str:  # noqa: ANN401  (any kind of Altair chart)
+    """A chart in the report's fonts and colours as safe markup."""
     axis = alt.AxisConfig(
         labelColor="currentColor",
         titleColor="currentColor",

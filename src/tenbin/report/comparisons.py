@@ -6,6 +6,7 @@ from itertools import combinations
 
 import numpy as np
 
+from tenbin.points import POINTS, weight_of
 from tenbin.report.evidence import System
 from tenbin.stats import (
     TestResult,
@@ -103,15 +104,23 @@ def compare(a: System, b: System, metric: str, level: float) -> Comparison:
 
 
 def paired_scores(a: System, b: System, metric: str) -> tuple[list[float], list[float], list[str] | None]:
-    """Scores of both on the examples that both have one for, and their groups where groups repeat."""
+    """Scores of both on the examples that both have one for, and their groups where groups repeat.
+
+    Points of a bank whose questions have different points are scaled by them, to a mean weight of 1.
+    """
     theirs = {row.id: row.scores.get(metric) for row in b.rows}
-    first, second, groups = [], [], []
+    first, second, groups, weights = [], [], [], []
     for row in a.rows:
         mine, other = row.scores.get(metric), theirs.get(row.id)
         if mine is not None and other is not None:
             first.append(float(mine))
             second.append(float(other))
+            weights.append(weight_of(row))
             groups.append(row.group if row.group is not None else f"\0{row.id}")
+    if metric == POINTS and len(set(weights)) > 1:
+        mean = sum(weights) / len(weights)
+        first = [score * weight / mean for score, weight in zip(first, weights, strict=True)]
+        second = [score * weight / mean for score, weight in zip(second, weights, strict=True)]
     return first, second, groups if len(set(groups)) < len(groups) else None
 
 

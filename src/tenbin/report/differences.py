@@ -48,11 +48,9 @@ def differing(evidence: Evidence, found: Recommendation) -> list[Direction]:
 
 def pairs(evidence: Evidence, found: Recommendation) -> list[tuple[System, System]]:
     """(base model, its best run) of the leading model, then the leading run and the next best finalist."""
-    tuned = [s for s in evidence.of_kind("tuned") if s.finalist]
+    tuned = [s for s in evidence.of_kind("tuned", "adapter", "hosted") if s.finalist]
     tuned.sort(key=lambda s: -(s.value(evidence.headline) or 0.0))
-    lead = (
-        found.chosen if found.chosen and found.chosen.kind == "tuned" else tuned[0] if tuned else found.best
-    )
+    lead = found.chosen if found.chosen and found.chosen in tuned else tuned[0] if tuned else found.best
     if lead is None:
         return []
     chosen: list[tuple[System, System]] = [

@@ -7,71 +7,16 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from tenbin.errors import DataError, Problem
+from tenbin.evaluation_json import evaluation_from_json
+from tenbin.grading.items import reported_rows
+from tenbin.report.graded import with_points
 from tenbin.report.incomplete import Incomplete, incomplete_runs, system_name
+from tenbin.report.system import Kind as Kind
+from tenbin.report.system import LeftOut as LeftOut
+from tenbin.report.system import System as System
 from tenbin.report.words import Words
-from tenbin.runs import DO_AGAIN, Run, RunResult, RunSpec, StudyFolder, evaluation_from_json
-from tenbin.types import EvalResult, EvalRow
-
-Kind = Literal["tuned", "base", "baseline"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class System:
-    """Something that answered every example of the reporting set: a tuned model, a base model, a baseline."""
-
-    key: str
-    """Run id, or `baseline: <name>`."""
-    name: str
-    """As in tables: `gemma-3-270m lr=2e-4`."""
-    kind: Kind
-    result: EvalResult
-    rows: tuple[EvalRow, ...] = ()
-    run: RunResult | None = None
-    """None of a baseline."""
-    environment: Mapping[str, Any] | None = None
-    losses: tuple[tuple[int, float], ...] = ()
-    """(step, mean loss of the step in nats a token), as logged."""
-    variant: str = ""
-    """Settings in which it differs from other runs of the same model: `lora.rank=8`."""
-    finalist: bool = False
-    """The run that validation chose among those of its model, or a base model: these are weighed."""
-
-    @property
-    def model(self) -> str | None:
-        """Short name of the model; None of a baseline."""
-        return self.run.spec.model if self.run else None
-
-    @property
-    def rate(self) -> float | None:
-        """Learning rate; None of base models and baselines."""
-        return self.run.spec.learning_rate if self.run else None
-
-    def value(self, metric: str) -> float | None:
-        """The figure of a metric on the reporting set; None where it is undefined or missing."""
-        for summary in self.result.metrics:
-            if summary.metric == metric:
-                return summary.estimate.value if summary.estimate else None
-        return None
-
-    def selection_score(self, metric: str) -> float | None:
-        """The validation figure of the chosen epoch: what chooses among the runs of a model."""
-        if self.run is None:
-            return None
-        for record in self.run.epochs:
-            if record.epoch == self.run.best_epoch and record.validation is not None:
-                for summary in record.validation.metrics:
-                    if summary.metric == metric and summary.estimate is not None:
-                        return summary.estimate.value
-        return None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeftOut:
-    """A finished run that may not be compared with the others, and why."""
-
-    name: str
-    run_id: str
-    reasons: tuple[str, ...]
+from tenbin.runs import Run, RunResult, RunSpec, StudyFolder
+from tenbin.types import EvalResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +94,7 @@ def read_evidence(study: StudyFolder, words: Words) -> Evidence:
     done = [(run, run.result()) for run in runs if run.done]
     split = _reporting_split(result for _, result in done)
     systems, left_out = _systems(done, split, data)
+    systems = with_points(study, systems, float(settings.get("evaluation", {}).get("level", 0.95)))
     headline = str(data.get("headline") or _first_metric(systems))
     systems = _with_finalists(systems, headline)
     baselines, odd = _baselines(data, split, systems, words)
@@ -159,7 +105,8 @@ def read_evidence(study: StudyFolder, words: Words) -> Evidence:
     if same_set is None:
         same_set = any(str(text).split()[:1] == [split] for text in chosen_on)
     # Runs of one model that had no set of their own to compete on were chosen by the reported figure.
-    same_set = same_set or any(s.kind == "tuned" and s.selection_score(headline) is None for s in systems)
+    tuned = [s for s in systems if s.kind == "tuned" and s.value(headline) is not None]
+    same_set = bool(tuned) and (same_set or any(s.selection_score(headline) is None for s in tuned))
     return Evidence(
         name=str(settings.get("name") or study.path.name),
         task=str(data.get("task") or settings.get("task") or (runs[0].spec.task if runs else "")),
@@ -214,9 +161,9 @@ def _systems(
             System(
                 key=run.path.name,
                 name=name,
-                kind="tuned" if run.spec.kind == "train" else "base",
+                kind=run.spec.variety,
                 result=evaluation,
-                rows=_rows(run, result, split),
+                rows=reported_rows(run, result, split),
                 run=result,
                 environment=_environment(run),
                 losses=_losses(run),
@@ -243,11 +190,11 @@ def _reference(done: list[tuple[Run, RunResult]], split: str, data: Mapping[str,
 def _table_order(data: Mapping[str, Any]) -> Any:  # noqa: ANN401  (a sort key)
     """Base model before its runs, learning rates from high to low, as in the paper."""
 
-    def key(system: System) -> tuple[str, bool, str, float, int]:
+    def key(system: System) -> tuple[str, bool, str, str, float, int]:
         spec = system.run.spec if system.run else None
         assert spec is not None
         rate = spec.learning_rate or 0.0
-        return (spec.model, system.kind != "base", system.variant, -rate, spec.seed or 0)
+        return (spec.model, spec.kind == "train", spec.addition, system.variant, -rate, spec.seed or 0)
 
     return key
 
@@ -257,10 +204,15 @@ def _variants(runs: list[Run]) -> dict[str, str]:
     alike: dict[tuple[object, ...], list[RunSpec]] = {}
     for run in runs:
         spec = run.spec
-        alike.setdefault((spec.kind, spec.model, spec.learning_rate, spec.seed), []).append(spec)
+        name = (spec.variety, spec.model, spec.addition, spec.learning_rate, spec.seed)
+        alike.setdefault(name, []).append(spec)
     found: dict[str, str] = {}
     for specs in alike.values():
-        flats = [{**_flat(spec.settings), "model": spec.model_fingerprint} for spec in specs]
+        flats = [
+            # A hosted model's fingerprint is of its settings: they say it already.
+            _flat(s.settings) | ({} if s.variety == "hosted" else {"model": s.model_fingerprint})
+            for s in specs
+        ]
         keys = sorted({key for flat in flats for key in flat if len({str(f.get(key)) for f in flats}) > 1})
         for spec, flat in zip(specs, flats, strict=True):
             found[spec.id] = ", ".join(f"{key}={flat.get(key)}" for key in keys)
@@ -274,18 +226,6 @@ def _flat(settings: object, prefix: str = "") -> dict[str, object]:
     for key, value in settings.items():
         found |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
     return found
-
-
-def _rows(run: Run, result: RunResult, split: str) -> tuple[EvalRow, ...]:
-    """The rows behind the result; a run without a test set has them under its best epoch."""
-    rows = run.read_rows(split)
-    if not rows and result.best_epoch is not None:
-        rows = run.read_rows(f"{split}-epoch-{result.best_epoch:02d}")
-    expected = result.results[split].num_examples
-    if len(rows) != expected:
-        found = f"{len(rows)} rows of predictions, where the result is of {expected}"
-        raise DataError(Problem(where=f"{run.path}: {split}", found=found, remedy=DO_AGAIN))
-    return rows
 
 
 def _environment(run: Run) -> Mapping[str, Any] | None:
@@ -308,7 +248,7 @@ def _first_metric(systems: list[System]) -> str:
 
 
 def _with_finalists(systems: list[System], headline: str) -> list[System]:
-    """Mark base models and, of every model, the run with the highest validation figure."""
+    """Mark what was not tuned here and, of every model, the run with the highest validation figure."""
     best: dict[str | None, tuple[float, str]] = {}
     for system in systems:
         if system.kind == "tuned":
@@ -317,7 +257,7 @@ def _with_finalists(systems: list[System], headline: str) -> list[System]:
             if score is not None and (system.model not in best or score > best[system.model][0]):
                 best[system.model] = (score, system.key)
     chosen = {key for _, key in best.values()}
-    return [replace(s, finalist=s.kind == "base" or s.key in chosen) for s in systems]
+    return [replace(s, finalist=s.kind != "tuned" or s.key in chosen) for s in systems]
 
 
 def _baselines(

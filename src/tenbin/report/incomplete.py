@@ -1,7 +1,7 @@
 """Incomplete: the runs of a study that have no result, from their folders and the study file."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from tenbin.config import ModelConfig
@@ -27,7 +27,7 @@ def system_name(spec: RunSpec, variant: str = "") -> str:
     """Name of a run in the report: the model, its learning rate as the paper writes it, what else differs."""
     parts = [spec.model]
     if spec.kind == "eval":
-        parts.append("(base)")
+        parts.append(spec.addition)
     else:
         parts.append(f"lr={rate_text(spec.learning_rate)}" if spec.learning_rate is not None else "")
         parts.append(f"seed={spec.seed}" if spec.seed else "")
@@ -73,16 +73,20 @@ def _not_begun(runs: list[Run], settings: Mapping[str, Any]) -> list[Incomplete]
     training = settings.get("training", {})
     found = []
     for model in settings.get("model", []):
-        label = ModelConfig.model_validate(model).label
-        for rate in training.get("learning_rates", []):
+        checked = ModelConfig.model_validate(model)
+        label = checked.label
+        for rate in [] if checked.is_hosted else training.get("learning_rates", []):
             for seed in training.get("seeds", [0]):
                 if ("train", label, float(rate), seed) not in begun:
                     found.append(_missing(label, float(rate), seed))
-        if settings.get("evaluation", {}).get("base_model", True) and not any(
-            kind == "eval" and name == label for kind, name, _, _ in begun
-        ):
-            found.append(_missing(label, None, None))
+        as_it_is = checked.is_hosted or settings.get("evaluation", {}).get("base_model", True)
+        if as_it_is and not any(kind == "eval" and name == label for kind, name, _, _ in begun):
+            found.append(replace(_missing(label, None, None), name=_as_it_is(checked)))
     return found
+
+
+def _as_it_is(model: ModelConfig) -> str:
+    return f"{model.label} ({'hosted' if model.is_hosted else 'base'})"
 
 
 def _missing(model: str, rate: float | None, seed: int | None) -> Incomplete:

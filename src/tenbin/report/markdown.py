@@ -3,6 +3,7 @@
 from tenbin.report.build import ReportData
 from tenbin.report.differences import Direction
 from tenbin.report.html import COMPLETION_LIMIT, PROMPT_LIMIT
+from tenbin.report.part import Part
 from tenbin.report.table import escape_markdown
 from tenbin.report.text import scale_of, shorten, visible
 from tenbin.report.words import Words
@@ -25,6 +26,7 @@ def to_markdown(report: ReportData) -> str:
         *(table.to_markdown() for table in report.paper),
         report.systems.to_markdown() if report.systems else "",
         *(table.to_markdown() for table in (*report.problems, *report.more)),
+        *(text for part in report.parts for text in _part(part)),
         f"## {say('page.data')}",
         _bullets(report.data.notes),
         *(table.to_markdown() for table in report.data.tables),
@@ -36,6 +38,11 @@ def to_markdown(report: ReportData) -> str:
         *(table.to_markdown() for table in report.settings),
     ]
     return "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
+
+
+def _part(part: Part) -> list[str]:
+    tables = [table.to_markdown() for table in part.tables]
+    return [f"## {escape_markdown(part.title)}", _bullets(part.notes), *tables]
 
 
 def fenced(text: str) -> str:

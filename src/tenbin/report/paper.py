@@ -26,7 +26,7 @@ def paper_tables(study: StudyFolder, *, language: Language = "en") -> list[Table
 
 def tables_of(evidence: Evidence, words: Words) -> list[Table]:
     """The same from evidence that is already read; no table where no run is finished."""
-    if not evidence.of_kind("tuned", "base"):
+    if not evidence.of_kind("tuned", "base", "hosted"):
         return []
     grid = _Grid(evidence, words, _metrics(evidence))
     notes = [_best_note(evidence, words)]
@@ -128,7 +128,7 @@ class _Grid:
         """(model, variant) of each row: tuned ones, base models without runs, models without any result."""
         found = dict.fromkeys((s.model or "", s.variant) for s in self.evidence.of_kind("tuned"))
         names = {name for name, _ in found}
-        for system in self.evidence.of_kind("base"):
+        for system in self.evidence.of_kind("base", "hosted"):
             if system.model and system.model not in names:
                 found[(system.model, "")] = None
         names = {name for name, _ in found}
@@ -140,7 +140,7 @@ class _Grid:
     def _group(self, model: str, variant: str, rate: float | None) -> list[System]:
         """The systems of one cell: one a seed."""
         if rate is None:
-            return [s for s in self.evidence.of_kind("base") if s.model == model][:1]
+            return [s for s in self.evidence.of_kind("base", "hosted") if s.model == model][:1]
         return [
             s
             for s in self.evidence.of_kind("tuned")

@@ -8,8 +8,10 @@ The rule (also printed in the report):
 3. The best is the one with the highest headline score. Systems that are not shown to be worse than it
    are tied with it.
 4. If the best is not shown to be better than every baseline, none is recommended.
-5. Among the tied ones that beat every baseline the cheapest is chosen: the smaller model, then the base
-   model (nothing to train or keep), then the faster one, then the higher score.
+5. Among the tied ones that beat every baseline the cheapest is chosen: a model on one's own machine before a
+   hosted one (no data leave the house), then the smaller model, then the one without an adapter (nothing to
+   train or keep), of hosted ones the one that costs less an answer, then the faster one, then the higher
+   score.
 """
 
 from dataclasses import dataclass
@@ -19,7 +21,8 @@ from tenbin.report.comparisons import Comparison, compare_all
 from tenbin.report.evidence import Evidence, System
 
 Verdict = Literal["choose", "tied", "base", "no baseline beaten", "nothing"]
-Reason = Literal["smaller", "base", "faster", "score"]
+Reason = Literal["local", "smaller", "base", "cheaper", "faster", "score"]
+Cost = tuple[bool, float, bool, float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,18 +105,30 @@ class _Weighing:
         return estimate is not None and other is not None and estimate.low > other
 
 
-def cost(system: System, evidence: Evidence) -> tuple[float, bool, float]:
-    """(bytes of the model, whether an adapter comes on top, seconds an example); unknown is dearest.
+def cost(system: System, evidence: Evidence) -> Cost:
+    """(hosted, bytes of the model, whether an adapter comes on top, dollars an answer, seconds an example).
 
-    Bytes of the weights as planned; seconds rounded to two digits, since the clock is not sharper.
+    Unknown is dearest. Bytes of the weights as planned; seconds rounded to two digits, since the clock is not
+    sharper.
     """
-    size, infinite = weight_bytes(system, evidence), float("inf")
+    hosted, infinite = system.kind == "hosted", float("inf")
+    size = 0.0 if hosted else weight_bytes(system, evidence)
+    dollars = dollars_per_example(system) if hosted else 0.0
     seconds = seconds_per_example(system, evidence)
     return (
+        hosted,
         size if size is not None else infinite,
-        system.kind != "base",
+        system.kind in ("tuned", "adapter"),
+        dollars if dollars is not None else infinite,
         float(f"{seconds:.1e}") if seconds is not None else infinite,
     )
+
+
+def dollars_per_example(system: System) -> float | None:
+    """Of a hosted model; None where its price is not known."""
+    use = system.run.hosted if system.run else None
+    num_answers = system.result.num_examples * use.repeats if use else 0
+    return use.cost_usd / num_answers if use and use.cost_usd is not None and num_answers else None
 
 
 def weight_bytes(system: System, evidence: Evidence) -> float | None:
@@ -124,21 +139,24 @@ def weight_bytes(system: System, evidence: Evidence) -> float | None:
 
 
 def seconds_per_example(system: System, evidence: Evidence) -> float | None:
-    """Evaluation time of one example by the model as it is, whose evaluation is one pass over one set."""
+    """Evaluation time of one example by the model as it is, whose evaluation is one pass over one set; of a
+    hosted model the median of its calls."""
+    if system.run is not None and system.run.hosted is not None:
+        return system.run.hosted.latency_median_s
     for base in evidence.of_kind("base"):
         if base.model == system.model and base.run and base.run.evaluate_s > 0 and base.result.num_examples:
             return base.run.evaluate_s / base.result.num_examples
     return None
 
 
-def _negated(values: tuple[float, bool, float]) -> tuple[float, ...]:
+def _negated(values: Cost) -> tuple[float, ...]:
     return tuple(-float(value) for value in values)
 
 
 def _reason(chosen: System, others: list[System], evidence: Evidence) -> Reason:
     """The first part of the cost in which the chosen one is below the nearest other one."""
     nearest = min(cost(other, evidence) for other in others)
-    names: tuple[Reason, ...] = ("smaller", "base", "faster")
+    names: tuple[Reason, ...] = ("local", "smaller", "base", "cheaper", "faster")
     for name, own, other in zip(names, cost(chosen, evidence), nearest, strict=True):
         if own != other:
             return name

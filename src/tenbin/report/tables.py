@@ -192,7 +192,7 @@ def costs_table(evidence: Evidence, say: Words) -> Table:
                 Cell(f"{run.peak_mib / 1024:.2f} GiB" if run.peak_mib else MISSING, run.peak_mib),
                 Cell(f"{speed:,.1f}" if speed is not None else MISSING, speed),
                 Cell(f"{tokens:,.0f}" if tokens is not None else MISSING, tokens),
-                Cell(f"{run.device}, {run.dtype}"),
+                Cell(run.device if run.hosted else f"{run.device}, {run.dtype}"),
             )
         )
     return Table(

@@ -29,6 +29,7 @@ def write_workbook(report: ReportData, path: Path) -> Path:
     book = Workbook()
     book.remove(book.worksheets[0])
     tables = [*report.paper, *([report.systems] if report.systems else []), *report.problems, *report.more]
+    tables += [table for part in report.parts for table in part.tables]
     for table in [*tables, *report.data.tables, *report.settings]:
         _fill(book.create_sheet(sheet_name(table.id)), table)
     if not book.worksheets:

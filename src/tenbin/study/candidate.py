@@ -1,25 +1,30 @@
 """Candidate: one loaded model of a study, and the runs made with it: as it is, and fine-tuned."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from tenbin.config import ModelConfig, StudyConfig
+from tenbin.decoder.decoder import Decoder
 from tenbin.device import Device
-from tenbin.evaluate import evaluate
+from tenbin.evaluation import evaluate
 from tenbin.generate.local import LocalGenerator
 from tenbin.models.adapters import read_adapter, write_adapter
 from tenbin.models.encode import Encoder
 from tenbin.models.loading import LoadedModel
 from tenbin.models.lora import activate, add_adapter, inject, remove_adapter, trainable
 from tenbin.runs import Run, RunResult, RunSpec
+from tenbin.study.answer_log import AnswerLog
+from tenbin.study.choosing import answering
 from tenbin.study.planning import ModelPlan
 from tenbin.study.prepare import Prepared
 from tenbin.study.screen import Screen
 from tenbin.tasks.base import Task
-from tenbin.train.engine import Hooks, Progress, best_epoch, train
+from tenbin.train.engine import Hooks, Progress, Training, best_epoch, train
 from tenbin.train.job import StepStats, TrainJob
+from tenbin.train.room import Room
 from tenbin.types import EvalResult, JsonValue, SplitName
 
 ADAPTER = "tuned"
@@ -37,6 +42,8 @@ class Candidate:
     plan: ModelPlan
     device: Device
     screen: Screen
+    decoder: Decoder | None = None
+    """For training; None: the model is only evaluated."""
     environment: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -47,65 +54,98 @@ class Candidate:
     def evaluate_base(self, run: Run) -> RunResult:
         """Evaluate the model without an adapter on the reporting split."""
         run.start(self.environment)
-        started = time.perf_counter()
         split = self.prepared.report_on
-        result = self._evaluate(run, split, run.spec.label, name=split)
+        log = AnswerLog(
+            run.path / "predictions" / f"{split}.partial.jsonl", self.plan.evaluation[split].examples
+        )
+        run.log("begun", answered=len(log.answered), examples=len(log.examples))
+        result = self._evaluate(run, split, run.spec.label, name=split, log=log)
+        run.log("evaluated", errors=result.num_errors, unparsed=result.num_unparsed, seconds=log.spent_s)
+        log.forget()
         return self._finish(
             run,
             RunResult(
                 spec=run.spec,
                 results={split: without_rows(result)},
-                evaluate_s=time.perf_counter() - started,
+                evaluate_s=log.spent_s,
                 **self._measured(),
             ),
         )
 
-    def train(self, run: Run) -> RunResult:
-        """Fine-tune one adapter, resuming where the run stands, and evaluate its best epoch."""
-        spec = run.spec
-        assert spec.learning_rate is not None, "a training run has a learning rate"
-        assert spec.seed is not None, "a training run has a seed"
-        run.start(self.environment)
-        self.device.reset_peak()
-        model = self.loaded.model
-        names = inject(model, self.config.lora.targets)
-        add_adapter(model, ADAPTER, self.config.lora, spec.seed, modules=names)
-        try:
-            with activate(model, ADAPTER):
-                job = TrainJob(
-                    ADAPTER,
-                    trainable(model, ADAPTER),
-                    self.config.training,
-                    rate=spec.learning_rate,
-                    seed=spec.seed,
-                )
-                progress = self._train(run, job)
-            remove_adapter(model, ADAPTER)
-            read_adapter(model, run.path / "adapter", ADAPTER)
-            with activate(model, ADAPTER):
-                return self._report(run, progress)
-        finally:
-            remove_adapter(model, ADAPTER)
+    def train(self, runs: Sequence[Run]) -> Iterator[RunResult]:
+        """Fine-tune an adapter for each run, all at once, and evaluate the best epoch of each.
 
-    def _train(self, run: Run, job: TrainJob) -> Progress:
-        total = job.num_steps(len(self.plan.train.encoded))
-        with self.screen.bar(f"{run.spec.label}: training", total, "step") as bar:
+        Resumes where the runs stand.
+        """
+        model, decoder = self.loaded.model, self.decoder
+        assert decoder is not None, "a candidate that is trained has a decoder"
+        self.device.reset_peak()
+        names = {run.path: f"{ADAPTER}-{number}" for number, run in enumerate(runs)}
+        for run in runs:
+            run.start(self.environment)
+            assert run.spec.seed is not None, "a training run has a seed"
+            modules = inject(model, self.config.lora.targets)
+            add_adapter(model, names[run.path], self.config.lora, run.spec.seed, modules=modules)
+        try:
+            progress = self._train(decoder, runs, names)
+        finally:
+            decoder.use(())
+            for name in names.values():
+                remove_adapter(model, name)
+        for run, done in zip(runs, progress, strict=True):
+            read_adapter(model, run.path / "adapter", ADAPTER)
+            try:
+                with activate(model, ADAPTER):
+                    yield self._report(run, done)
+            finally:
+                remove_adapter(model, ADAPTER)
+
+    def _train(self, decoder: Decoder, runs: Sequence[Run], names: Mapping[Path, str]) -> list[Progress]:
+        examples = self.plan.train.encoded
+        trainings = [
+            Training(self._job(run, names[run.path]), run, self._hooks(run, names[run.path])) for run in runs
+        ]
+        total = trainings[0].job.num_steps(len(examples))
+        label = runs[0].spec.label if len(runs) == 1 else f"{self.plan.model}: {len(runs)} runs at once"
+        with self.screen.bar(f"{label}: training", total, "step") as bar:
 
             def on_step(stats: StepStats) -> None:
                 bar.update(stats.step, f"loss {stats.loss:.3f}")
 
-            return train(
-                self.loaded.model,
-                job,
-                self.plan.train.encoded,
-                run=run,
-                most_tokens=self.plan.memory.most_tokens,
-                hooks=Hooks(
-                    validate=lambda epoch: self._validate(run, epoch),
-                    keep=lambda epoch: self._keep(run, epoch),
-                    on_step=on_step,
-                ),
-            )
+            trainings[0].hooks = replace(trainings[0].hooks, on_step=on_step)
+            return train(decoder, trainings, examples, self._room())
+
+    def _job(self, run: Run, name: str) -> TrainJob:
+        spec = run.spec
+        assert spec.learning_rate is not None, "a training run has a learning rate"
+        assert spec.seed is not None, "a training run has a seed"
+        return TrainJob(
+            name,
+            trainable(self.loaded.model, name),
+            self.config.training,
+            rate=spec.learning_rate,
+            seed=spec.seed,
+            drops=self.config.lora.dropout > 0,
+        )
+
+    def _hooks(self, run: Run, name: str) -> Hooks:
+        def validate(epoch: int) -> EvalResult | None:
+            with activate(self.loaded.model, name):
+                return self._validate(run, epoch)
+
+        return Hooks(
+            validate=validate, keep=lambda epoch: self._keep(run, name, epoch), on_step=lambda stats: None
+        )
+
+    def _room(self) -> Room:
+        """What the plan lets a micro-batch spend."""
+        return Room(
+            self.plan.memory.most_tokens,
+            levels=self.plan.memory.levels if self.device.kind == "cuda" else None,
+            longest=max(len(e) for e in self.plan.train.encoded),
+            share_prefixes=self.config.training.share_prefixes,
+            most_shared=self.loaded.shape.sliding_window,
+        )
 
     def _validate(self, run: Run, epoch: int) -> EvalResult | None:
         if self.prepared.splits.validation is None:
@@ -113,7 +153,7 @@ class Candidate:
         label = f"{run.spec.label}: validation {epoch}"
         return without_rows(self._evaluate(run, "validation", label, name=f"validation-epoch-{epoch:02d}"))
 
-    def _keep(self, run: Run, epoch: int) -> None:
+    def _keep(self, run: Run, name: str, epoch: int) -> None:
         """Write the adapter with everything that is needed to put the same questions to it elsewhere."""
         info: dict[str, JsonValue] = {
             "task": self.task.name,
@@ -127,7 +167,7 @@ class Candidate:
             "seed": run.spec.seed,
             "base_model_fingerprint": run.spec.model_fingerprint,
         }
-        write_adapter(self.loaded.model, ADAPTER, run.path / "adapter", base_model=run.spec.source, info=info)
+        write_adapter(self.loaded.model, name, run.path / "adapter", base_model=run.spec.source, info=info)
 
     def _report(self, run: Run, progress: Progress) -> RunResult:
         best = best_epoch(progress.epochs)
@@ -144,7 +184,8 @@ class Candidate:
                 spec=run.spec,
                 epochs=tuple(progress.epochs),
                 best_epoch=best,
-                selected_on=f"validation {self.task.metrics[0].id}" if chosen is not None else None,
+                # Where no epoch has a figure (a bank that only people grade) the last one is taken.
+                selected_on=f"validation {self.task.metrics[0].id}" if _scored(chosen) else None,
                 results={split: result},
                 train_s=progress.train_s,
                 evaluate_s=time.perf_counter() - started,
@@ -154,7 +195,9 @@ class Candidate:
             ),
         )
 
-    def _evaluate(self, run: Run, split: SplitName, label: str, *, name: str) -> EvalResult:
+    def _evaluate(
+        self, run: Run, split: SplitName, label: str, *, name: str, log: AnswerLog | None = None
+    ) -> EvalResult:
         dataset = self.prepared.dataset(split)
         examples = self.plan.evaluation[split].examples
         generation = self.config.generation
@@ -166,15 +209,19 @@ class Candidate:
             batch_tokens=generation.batch_tokens,
             max_positions=self.plan.max_input_tokens + self.task.generation.max_new_tokens,
         )
+        answered = log.answered if log is not None else {}
+        missing = [example for place, example in enumerate(examples) if place not in answered]
         with self.screen.bar(label, len(examples), "answer") as bar:
             result = evaluate(
                 self.task,
                 examples,
-                generator,
+                answering(self.config, self.task, missing, generator),
                 split=split,
                 dataset=dataset.fingerprint,
                 level=self.config.evaluation.level,
                 on_progress=lambda done, total: bar.update(done),
+                on_completion=log.add if log is not None else None,
+                done=answered,
             )
         run.write_rows(name, result.rows)
         return result
@@ -190,6 +237,11 @@ class Candidate:
     def _finish(run: Run, result: RunResult) -> RunResult:
         run.finish(result)
         return result
+
+
+def _scored(result: EvalResult | None) -> bool:
+    """Whether an epoch could be chosen by this validation."""
+    return result is not None and result.metrics[0].estimate is not None
 
 
 def without_rows(result: EvalResult) -> EvalResult:
@@ -208,7 +260,15 @@ def run_specs(
 ) -> list[RunSpec]:
     """The runs of one model: as it is, then every learning rate and seed."""
     training = config.training.model_dump(
-        mode="json", exclude={"learning_rates", "seeds", "micro_batch_tokens", "checkpoint_every_s"}
+        mode="json",
+        exclude={
+            "learning_rates",
+            "seeds",
+            "micro_batch_tokens",
+            "checkpoint_every_s",
+            "share_prefixes",
+            "at_once",
+        },
     )
     shared: dict[str, Any] = {
         "template": prepared.task.template.text,
@@ -221,6 +281,8 @@ def run_specs(
         "level": config.evaluation.level,
         "metrics": [metric.id for metric in prepared.task.metrics],
     }
+    if config.evaluation.answer_by != "text":
+        shared["answer_by"] = config.evaluation.answer_by
     report: dict[str, JsonValue] = {str(prepared.report_on): prepared.dataset(prepared.report_on).fingerprint}
     common: dict[str, Any] = {
         "model": model.label,

@@ -8,7 +8,7 @@ from platformdirs import user_cache_path
 
 from tenbin.data.inspection import Inspection, TokenCounter, inspect_splits
 from tenbin.errors import ModelError
-from tenbin.study.prepare import Prepared, prepare
+from tenbin.study.prepare import Prepared, prepare, say_grading
 from tenbin.study.screen import Screen, SilentScreen
 
 
@@ -28,20 +28,24 @@ def inspect_file(
     """
     screen = screen or SilentScreen()
     prepared = prepare(study_file, dict(overrides or {}))
+    say_grading(prepared, screen)
     counters = _counters(prepared, cache_dir or user_cache_path("tenbin"), offline, screen)
     return inspect_splits(prepared.splits, prepared.config.task, counters, prepared.rendered)
 
 
 def _counters(prepared: Prepared, cache_dir: Path, offline: bool, screen: Screen) -> dict[str, TokenCounter]:
+    local = [model for model in prepared.config.model if not model.is_hosted]
+    if not local:
+        return {}
     if find_spec("transformers") is None:
         screen.say('lengths in characters only: for tokens, pip install "tenbin[train]"')
         return {}
     from tenbin.models.encode import Encoder
     from tenbin.models.tokenizer import load_tokenizer
-    from tenbin.study.run import find_model
+    from tenbin.study.local import find_model
 
     counters: dict[str, TokenCounter] = {}
-    for model in prepared.config.model:
+    for model in local:
         try:
             source = find_model(
                 prepared, model, cache_dir=cache_dir, offline=offline, weights=False, screen=screen

@@ -7,8 +7,10 @@ from typing import Any
 from tenbin.config import StudyConfig
 from tenbin.errors import DataError, ModelError, Problem
 from tenbin.memory import (
+    ALL,
     CPU_MICRO_BATCH,
     GPU_MICRO_BATCH,
+    LENGTH_STEP,
     MemoryPlan,
     longest_fitting,
     plan_training,
@@ -18,8 +20,11 @@ from tenbin.models.shape import ModelShape
 from tenbin.tasks.base import Task
 from tenbin.types import Example, JsonValue
 
-MATRIX_SHARE = 0.4
-"""Of the matrix rate: what training reached at 4,096 tokens on an H200 (7B). Short rows reach less there."""
+MATRIX_SHARE = 0.6
+"""Of the matrix rate: what training reached from 2,048 tokens on an H200 (7B). Shorter rows reach less."""
+FILLING_TOKENS = 1024
+"""Tokens of one step that fill a large GPU; see docs/performance.md."""
+MOST_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +58,8 @@ class ModelPlan:
     evaluation: dict[str, Fitted]
     flops: float = 0.0
     """Floating-point operations of one training run, all epochs."""
+    at_once: int = 1
+    """Runs that are trained at once over one copy of the weights."""
     train_s: float | None = None
     """About how long one training run takes, without its evaluations; None where nothing was measured."""
 
@@ -65,6 +72,8 @@ class ModelPlan:
             "total_bytes": self.memory.total_bytes,
             "cap_bytes": self.memory.cap_bytes,
             "most_tokens": self.memory.most_tokens,
+            "kept": self.memory.levels.describe(self.memory.most_tokens),
+            "at_once": self.at_once,
             "limit_tokens": self.limit_tokens,
             "max_length": self.max_length,
             "longest_tokens": max((len(e) for e in self.train.encoded), default=0),
@@ -110,6 +119,7 @@ def plan_model(
         "cap_bytes": cap_bytes,
         "decode_tokens": decode_tokens,
         "gpu": gpu,
+        "base": config.training.base_dtype,
     }
     limit = longest_fitting(shape, **common)
     wanted = config.training.max_length
@@ -133,7 +143,6 @@ def plan_model(
         raise DataError(problems)
     encoded = train.encoded
     longest = max((len(e) for e in encoded), default=0)
-    micro = config.training.micro_batch_tokens or min(limit, GPU_MICRO_BATCH if gpu else CPU_MICRO_BATCH)
     num_tokens = sum(len(e) for e in encoded)
     num_targets = sum(len(e.target_ids) for e in encoded)
     mean_context = sum(len(e) * (len(e) + 1) / 2 for e in encoded) / max(1, num_tokens)
@@ -141,9 +150,13 @@ def plan_model(
         mean_context, head_share=num_targets / max(1, num_tokens), training=True
     )
     flops = per_token * num_tokens * config.training.epochs
+    fixed = config.training.micro_batch_tokens
+    micro = max(fixed or _micro_batch(shape, limit, common), longest)
+    at_once = _at_once(config, shape, micro, num_tokens / max(1, len(encoded)), common)
     return ModelPlan(
         model=label,
-        memory=plan_training(shape, most_tokens=max(micro, longest), **common),
+        memory=plan_training(shape, most_tokens=micro, num_adapters=at_once, **common),
+        at_once=at_once,
         limit_tokens=limit,
         max_length=most,
         max_input_tokens=most_input,
@@ -153,6 +166,37 @@ def plan_model(
         flops=flops,
         train_s=flops / (MATRIX_SHARE * matrix_rate) if matrix_rate else None,
     )
+
+
+def _micro_batch(shape: ModelShape, limit: int, common: dict[str, Any]) -> int:
+    """Tokens of a row: on a GPU the most without recomputation, between a quarter and all of the usual."""
+    if not common["gpu"]:
+        return min(limit, CPU_MICRO_BATCH)
+    quarter = GPU_MICRO_BATCH // 4
+    for most in range(min(limit, GPU_MICRO_BATCH), quarter, -LENGTH_STEP):
+        if set(plan_training(shape, most_tokens=most, **common).levels.choose(most)) == {ALL}:
+            return most
+    return min(limit, quarter)
+
+
+def _at_once(
+    config: StudyConfig, shape: ModelShape, micro: int, mean_tokens: float, common: dict[str, Any]
+) -> int:
+    """Runs of the grid that are trained at once: where one step alone would not fill a GPU.
+
+    A step of `FILLING_TOKENS` or more does by itself; there, runs one after another are as fast.
+    """
+    num_runs = max(1, len(config.training.learning_rates) * len(config.training.seeds))
+    wanted = config.training.at_once
+    if wanted != "auto":
+        return min(wanted, num_runs)
+    step = config.training.batch_size * mean_tokens
+    if not common["gpu"] or step >= FILLING_TOKENS:
+        return 1
+    for count in range(min(num_runs, MOST_AT_ONCE), 1, -1):
+        if plan_training(shape, most_tokens=micro, num_adapters=count, **common).fits:
+            return count
+    return 1
 
 
 def _no_room(config: StudyConfig, label: str, shape: ModelShape, task: Task) -> list[Problem]:

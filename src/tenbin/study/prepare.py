@@ -1,6 +1,7 @@
 """Prepared: a study whose data are read and whose task is known; nothing of torch, no model yet."""
 
 import json
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from tenbin.data.dataset import Dataset
 from tenbin.data.load import load_dataset
 from tenbin.data.splits import Splits
 from tenbin.errors import DataError, Problem
-from tenbin.evaluate import evaluate_baseline
+from tenbin.evaluation import evaluate_baseline
 from tenbin.runs import StudyFolder, storage, write_text
 from tenbin.study.screen import Screen, SilentScreen
 from tenbin.tasks.base import Task
@@ -62,7 +63,19 @@ def prepare(study_file: Path, overrides: dict[str, object] | None = None) -> Pre
         ConfigError: the study file is not right.
         DataError: rows are not right, or there is nothing to evaluate on.
     """
-    config = read_study(study_file, overrides)
+    return prepare_config(read_study(study_file, overrides), study_file)
+
+
+def prepare_config(config: StudyConfig, study_file: Path) -> Prepared:
+    """Read all data of a study whose settings are known.
+
+    Args:
+        study_file: paths are relative to its folder, and errors name it.
+
+    Raises:
+        ConfigError: template and task do not agree.
+        DataError: rows are not right, or there is nothing to evaluate on.
+    """
     fields = input_fields(config, study_file.name)
     entry = TASKS[config.task]
     splits = load_dataset(
@@ -72,6 +85,8 @@ def prepare(study_file: Path, overrides: dict[str, object] | None = None) -> Pre
         optional_fields=fields.optional,
         target_field=entry.target,
         group_field=entry.group_field,
+        marking_fields=entry.marking,
+        check=entry.check,
     )
     if splits.validation is None and splits.test is None:
         raise DataError(
@@ -106,6 +121,15 @@ def say_bad_rows(prepared: Prepared, screen: Screen) -> None:
         screen.say(f"{number:,} rows with errors are left out (data.skip_bad_rows)")
 
 
+def say_grading(prepared: Prepared, screen: Screen) -> None:
+    """How the questions of a bank are graded: `graded by: choice 5, number 2, people 6`."""
+    if prepared.task.question is None:
+        return
+    examples = prepared.dataset(prepared.report_on).examples
+    counts = Counter(prepared.task.question(example)["grade"] for example in examples)
+    screen.say("questions graded by: " + ", ".join(f"{by} {num:,}" for by, num in sorted(counts.items())))
+
+
 def write_bad_rows(prepared: Prepared, screen: Screen) -> None:
     """Write bad_rows.jsonl, one problem a line, and say so; without bad rows there is no such file."""
     path = prepared.folder.path / "bad_rows.jsonl"
@@ -124,6 +148,7 @@ def write_prepared(prepared: Prepared, screen: Screen | None = None) -> None:
     config, folder = prepared.config, prepared.folder
     write_text(folder.path / "study.toml", config.to_toml())
     write_bad_rows(prepared, screen or SilentScreen())
+    say_grading(prepared, screen or SilentScreen())
     reported = prepared.dataset(prepared.report_on)
     baselines: list[JsonValue] = []
     for baseline in prepared.task.baselines:

@@ -1,39 +1,31 @@
 """The main job: inspect -> plan -> fine-tune -> evaluate -> report, doing only what is not done yet."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from platformdirs import user_cache_path
 
-from tenbin.config import ModelConfig, resolve_path
+from tenbin.config import ModelConfig
 from tenbin.data.inspection import Inspection, inspect_splits
-from tenbin.device import Device, find_device
 from tenbin.errors import ConfigError, Interrupted, Problem, StorageError, UserError
-from tenbin.models import attention
-from tenbin.models.encode import Encoder
-from tenbin.models.loading import ModelSource, empty_model, load_model, resolve_source
-from tenbin.models.lora import inject
-from tenbin.models.tokenizer import load_tokenizer
+from tenbin.grading.scores import apply_grades
 from tenbin.report import write_report
-from tenbin.runs import RunResult, RunSpec, alone, storage
-from tenbin.study.candidate import Candidate, run_specs
-from tenbin.study.planning import ModelPlan, plan_model
+from tenbin.runs import RunResult, alone, storage
+from tenbin.study.choosing import check_choices
+from tenbin.study.contamination import hint_study, plan_hints
+from tenbin.study.extras import need_training
+from tenbin.study.judging import check_judges, judge_prepared
+from tenbin.study.planned import Plan, Planned
 from tenbin.study.prepare import Prepared, prepare, say_bad_rows, write_prepared
+from tenbin.study.rag import ask_study, plan_rag
 from tenbin.study.screen import Screen, SilentScreen
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Planned:
-    """One model of the study, resolved and planned, its weights not loaded."""
-
-    model: ModelConfig
-    source: ModelSource
-    encoder: Encoder
-    plan: ModelPlan
-    specs: tuple[RunSpec, ...]
+if TYPE_CHECKING:
+    from tenbin.study.adapter import Given
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,18 +58,29 @@ def run_study(
     """
     screen = screen or SilentScreen()
     prepared = prepare(study_file, dict(overrides or {}))
-    device = find_device()
+    check_judges(prepared, offline=offline, screen=screen)
+    rag = plan_rag(prepared) if prepared.config.rag is not None else None
+    hints = plan_hints(prepared) if prepared.config.contamination is not None else None
     screen.stage("plan")
-    planned = plan_study(prepared, device, cache_dir=cache_dir, offline=offline, screen=screen)
+    planned = plan_study(prepared, cache_dir=cache_dir, offline=offline, screen=screen)
     with storage(prepared.folder.path):
         prepared.folder.path.mkdir(parents=True, exist_ok=True)
     with alone(prepared.folder.path):
-        return _run_planned(prepared, planned, device, screen)
+        results = _run_planned(prepared, planned, screen)
+        if rag is not None:
+            ask_study(prepared, rag, cache_dir=cache_dir, offline=offline, screen=screen)
+        if hints is not None:
+            hint_study(prepared, hints, cache_dir=cache_dir, offline=offline, screen=screen)
+        if prepared.config.task == "question_bank":
+            apply_grades(prepared.folder)
+        if prepared.config.judge:
+            judge_prepared(prepared, cache_dir=cache_dir, offline=offline, screen=screen)
+        screen.stage("report")
+        report = write_report(prepared.folder)
+    return StudyResult(folder=prepared.folder.path, results=tuple(results), report=report)
 
 
-def _run_planned(
-    prepared: Prepared, planned: Sequence[Planned], device: Device, screen: Screen
-) -> StudyResult:
+def _run_planned(prepared: Prepared, planned: Sequence[Planned], screen: Screen) -> list[RunResult]:
     write_prepared(prepared, screen)
     write_plans(prepared, planned)
     screen.stage("inspect")
@@ -85,10 +88,8 @@ def _run_planned(
     results: list[RunResult] = []
     for candidate in planned:
         screen.stage(candidate.model.label)
-        results += run_model(prepared, candidate, device, screen)
-    screen.stage("report")
-    report = write_report(prepared.folder)
-    return StudyResult(folder=prepared.folder.path, results=tuple(results), report=report)
+        results += run_model(prepared, candidate, screen)
+    return results
 
 
 def plan_file(
@@ -98,7 +99,7 @@ def plan_file(
     cache_dir: Path | None = None,
     offline: bool = False,
     screen: Screen | None = None,
-) -> tuple[ModelPlan, ...]:
+) -> tuple[Plan, ...]:
     """What fits, for every model of a study; no weights are loaded, none of a hub model are fetched.
 
     Raises:
@@ -107,50 +108,55 @@ def plan_file(
     screen = screen or SilentScreen()
     prepared = prepare(study_file, dict(overrides or {}))
     say_bad_rows(prepared, screen)
-    planned = plan_study(
-        prepared, find_device(), cache_dir=cache_dir, offline=offline, screen=screen, weights=False
-    )
+    planned = plan_study(prepared, cache_dir=cache_dir, offline=offline, screen=screen, weights=False)
     return tuple(p.plan for p in planned)
 
 
 def plan_study(
     prepared: Prepared,
-    device: Device,
     *,
     cache_dir: Path | None,
     offline: bool,
     screen: Screen,
     weights: bool = True,
+    given: "Given | None" = None,
 ) -> tuple[Planned, ...]:
     """Resolve and plan every model of the study; loads tokenizers and shapes, no weights.
 
     Args:
-        weights: whether a hub model's weights are fetched too.
+        weights: whether what is needed to work is got too: a hub model's weights, a hosted model's key.
+        given: an adapter that is evaluated with the model.
 
     Raises:
         UserError: what is wrong with any of the models, of all of them at once.
     """
-    if not prepared.config.training.learning_rates and not prepared.config.evaluation.base_model:
+    config = prepared.config
+    local = [model for model in config.model if not model.is_hosted]
+    if local and not config.training.learning_rates and not config.evaluation.base_model:
         found = "there is nothing to do: no learning rate, and base models are not evaluated"
         remedy = "name learning rates, or set evaluation.base_model = true"
         raise ConfigError(Problem(where="training.learning_rates", found=found, remedy=remedy))
-    rate = device.matrix_rate(device.dtype(prepared.config.training.dtype))
+    asked = [e for split, data in prepared.datasets().items() if split != "train" for e in data.examples]
+    check_choices(config, prepared.task, asked)
+    plan_local = partial(
+        _local_planner(prepared) if local else _no_planner,
+        cache_dir=cache_dir or user_cache_path("tenbin"),
+        offline=offline,
+        weights=weights,
+        screen=screen,
+        given=given,
+    )
+    plan_hosted = partial(
+        _hosted_planner(prepared) if len(local) < len(config.model) else _no_planner,
+        offline=offline,
+        opening=weights,
+        screen=screen,
+    )
     planned: list[Planned] = []
     errors: list[UserError] = []
-    for model in prepared.config.model:
+    for model in config.model:
         try:
-            planned.append(
-                _plan_one(
-                    prepared,
-                    model,
-                    device,
-                    cache_dir=cache_dir or user_cache_path("tenbin"),
-                    offline=offline,
-                    weights=weights,
-                    screen=screen,
-                    matrix_rate=rate,
-                )
-            )
+            planned.append(plan_hosted(model) if model.is_hosted else plan_local(model))
         except UserError as error:
             errors.append(error)
     if len(errors) == 1:
@@ -160,112 +166,55 @@ def plan_study(
     return tuple(planned)
 
 
-def _plan_one(
-    prepared: Prepared,
-    model: ModelConfig,
-    device: Device,
-    *,
-    cache_dir: Path,
-    offline: bool,
-    weights: bool,
-    screen: Screen,
-    matrix_rate: float,
-) -> Planned:
-    config = prepared.config
-    dtype = device.dtype(config.training.dtype)
-    source = find_model(prepared, model, cache_dir=cache_dir, offline=offline, weights=weights, screen=screen)
-    if config.training.learning_rates and config.lora.targets != "all-linear":
-        inject(empty_model(source), config.lora.targets)  # refuses a target that matches nothing
-    encoder = Encoder(load_tokenizer(source.tokenizer), chat=config.prompt.chat)
-    plan = plan_model(
-        config,
-        model.label,
-        source.shape,
-        encoder,
-        prepared.task,
-        prepared.splits.train.examples,
-        {split: d.examples for split, d in prepared.datasets().items() if split != "train"},
-        cap_bytes=device.cap(config.budget.vram_mib),
-        dtype_bytes=2 if dtype == "bf16" else 4,
-        gpu=device.kind == "cuda",
-        matrix_rate=matrix_rate,
-    )
-    specs = run_specs(config, prepared, model, fingerprint=source.fingerprint, plan=plan, dtype=dtype)
-    return Planned(model=model, source=source, encoder=encoder, plan=plan, specs=tuple(specs))
+def _local_planner(prepared: Prepared) -> Callable[..., Planned]:
+    """Plans a local model; this machine is looked at once for all of them."""
+    need_training()
+    from tenbin.study.local import look_at_machine, plan_local
+
+    return partial(plan_local, prepared, look_at_machine(prepared))
 
 
-def find_model(
-    prepared: Prepared,
-    model: ModelConfig,
-    *,
-    cache_dir: Path,
-    offline: bool,
-    weights: bool,
-    screen: Screen,
-) -> ModelSource:
-    """One model of the study: a path of the study file where there is such a file or folder, else a hub name.
+def _hosted_planner(prepared: Prepared) -> Callable[..., Planned]:
+    """Plans a hosted model; all of them share one purse."""
+    from tenbin.study.hosted import open_purse, plan_hosted_model
 
-    Raises:
-        ModelError: it is not to be had, or not usable.
-    """
+    return partial(plan_hosted_model, prepared, open_purse(prepared))
 
-    def located(source: str) -> str:
-        path = resolve_path(source, prepared.study_file)
-        return str(path) if path.exists() else source
 
-    return resolve_source(
-        located(model.source),
-        tokenizer=located(model.tokenizer) if model.tokenizer else None,
-        cache_dir=cache_dir,
-        offline=offline,
-        weights=weights,
-        progress=screen.say,
-    )
+def _no_planner(model: ModelConfig, **settings: object) -> Planned:
+    raise AssertionError(f"no model of this kind is in the study, and {model.label} is one")
 
 
 def write_plans(prepared: Prepared, planned: Sequence[Planned]) -> None:
-    """Write plan.json."""
-    prepared.folder.write("plan.json", {"models": [p.plan.to_json() for p in planned]})
+    """Write plan.json; the plans of other models that have runs in the folder are kept."""
+    old = (prepared.folder.read("plan.json") or {}).get("models", [])
+    with_runs = {run.spec.model for run in prepared.folder.runs()}
+    plans = {m["model"]: m for m in old if m["model"] in with_runs}
+    plans |= {p.plan.model: p.plan.to_json() for p in planned}
+    prepared.folder.write("plan.json", {"models": list(plans.values())})
 
 
 def inspect_study(prepared: Prepared, planned: Sequence[Planned]) -> Inspection:
     """Inspect the data with every candidate's tokenizer and write inspection.json."""
-    tokenizers = {p.model.label: p.encoder.count for p in planned}
+    tokenizers = {p.model.label: p.token_counter for p in planned if p.token_counter is not None}
     inspection = inspect_splits(prepared.splits, prepared.config.task, tokenizers, prepared.rendered)
     prepared.folder.write("inspection.json", inspection.to_json())
     return inspection
 
 
-def run_model(prepared: Prepared, planned: Planned, device: Device, screen: Screen) -> list[RunResult]:
+def run_model(prepared: Prepared, planned: Planned, screen: Screen) -> list[RunResult]:
     """All runs of one model; the model is loaded only if one of them is not done."""
     runs = [prepared.folder.run(spec) for spec in planned.specs]
-    results = [run.result() for run in runs if run.done]
-    missing = [run for run in runs if not run.done]
+    missing = [run for run in runs if not planned.is_done(run)]
+    results = [run.result() for run in runs if run not in missing]
     if results:
         screen.say(f"{len(results)} of {len(runs)} runs are done already")
     if not missing:
         return results
-    dtype = device.dtype(prepared.config.training.dtype)
-    loaded = load_model(
-        planned.source,
-        dtype=torch.bfloat16 if dtype == "bf16" else torch.float32,
-        device=device.torch,
-        attention=attention.register(),
-    )
-    candidate = Candidate(
-        config=prepared.config,
-        prepared=prepared,
-        loaded=loaded,
-        dtype=dtype,
-        encoder=planned.encoder,
-        plan=planned.plan,
-        device=device,
-        screen=screen,
-        environment=device.environment(),
-    )
+    work = planned.work(prepared, missing, screen)
     for run in missing:
         try:
-            done = candidate.evaluate_base(run) if run.spec.kind == "eval" else candidate.train(run)
+            done = next(work)
         except Interrupted:
             raise
         except Exception as error:

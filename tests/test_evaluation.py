@@ -3,7 +3,7 @@
 import pytest
 from tests.tasks.conformance import Fake, completion, evaluated, examples_of, task_of
 
-from tenbin.evaluate import evaluate_baseline, score
+from tenbin.evaluation import evaluate_baseline, score
 from tenbin.types import Example
 
 

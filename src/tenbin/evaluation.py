@@ -1,7 +1,8 @@
 """Task x Generator x examples -> EvalResult: what each system says, scored, with intervals."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from tenbin.points import points_parts, with_points
 from tenbin.stats import Undefined, bootstrap
 from tenbin.stats import estimate as estimate_mean
 from tenbin.tasks.base import Baseline, Metric, Scored, Task
@@ -30,19 +31,28 @@ def evaluate(
     dataset: str,
     level: float = 0.95,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_completion: Callable[[int, Completion], None] | None = None,
+    done: Mapping[int, Completion] | None = None,
 ) -> EvalResult:
     """Let a model answer every example, and score the answers.
 
     Args:
         dataset: fingerprint of the examples.
         on_progress: called with (done, total) after every completion.
+        on_completion: called with (position of the example, completion) for every new one.
+        done: completions that are there already, by the position of their examples: they are not made again.
     """
-    prompts = [task.prompt(example) for example in examples]
-    completions: list[Completion | None] = [None] * len(examples)
-    for done, (index, completion) in enumerate(generator.generate(prompts, task.generation), start=1):
-        assert completions[index] is None, f"prompt {index} was answered twice"
-        completions[index] = completion
-        on_progress(done, len(examples))
+    done = done or {}
+    missing = [place for place in range(len(examples)) if place not in done]
+    prompts = [task.prompt(examples[place]) for place in missing]
+    completions: list[Completion | None] = [done.get(place) for place in range(len(examples))]
+    for count, (index, completion) in enumerate(generator.generate(prompts, task.generation), start=1):
+        place = missing[index]
+        assert completions[place] is None, f"prompt {index} was answered twice"
+        completions[place] = completion
+        if on_completion is not None:
+            on_completion(place, completion)
+        on_progress(len(done) + count, len(examples))
     answered = [c for c in completions if c is not None]
     assert len(answered) == len(examples), "the generator left prompts without a completion"
     return score(
@@ -85,22 +95,25 @@ def score(
     """Score completions that are already there. An error is not an answer: it is left out and counted."""
     rows = tuple(_row(task, e, c) for e, c in zip(examples, completions, strict=True))
     scored = [(e, r) for e, r in zip(examples, rows, strict=True) if r.error is None]
+    parts = points_parts(rows, level=level) if task.question else ()
+    metrics = tuple(_summary(metric, scored, level) for metric in task.metrics)
     return EvalResult(
         task=task.name,
         model_id=model_id,
         split=split,
         dataset=dataset,
         template=task.template.fingerprint,
-        metrics=tuple(_summary(metric, scored, level) for metric in task.metrics),
+        metrics=with_points(metrics, parts),
         num_examples=len(rows),
         num_errors=len(rows) - len(scored),
         num_unparsed=sum(1 for _, row in scored if row.answer is None),
         rows=rows,
+        points=parts,
     )
 
 
 def _row(task: Task, example: Example, completion: Completion) -> EvalRow:
-    answer = task.parse(completion.text) if completion.error is None else None
+    answer = task.answer(completion.text, example) if completion.error is None else None
     return EvalRow(
         id=example.id,
         prompt=task.template.prompt(example.inputs),
@@ -113,6 +126,7 @@ def _row(task: Task, example: Example, completion: Completion) -> EvalRow:
         output_tokens=completion.output_tokens,
         group=example.group,
         error=completion.error,
+        question=task.question(example) if task.question else {},
     )
 
 
@@ -131,6 +145,7 @@ def _estimate(
     metric: Metric, scored: Sequence[tuple[Example, EvalRow]], level: float
 ) -> Estimate | Undefined:
     """The metric over the rows that have a completion; clustered where they have groups."""
+    scored = [(example, row) for example, row in scored if row.scores[metric.id] is not None]
     groups = _groups([example for example, _ in scored])
     values = [value for _, row in scored if (value := row.scores[metric.id]) is not None]
     if metric.interval != "bootstrap":

@@ -1,0 +1,79 @@
+"""Opens a local model once, and yields a generator for each of its runs: as it is, and with its adapters."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+
+from tenbin.config import ModelConfig
+from tenbin.device import find_device
+from tenbin.errors import ModelError, Problem
+from tenbin.generate.local import LocalGenerator
+from tenbin.models.adapters import read_adapter
+from tenbin.models.encode import Encoder
+from tenbin.models.loading import load_model
+from tenbin.models.lora import activate, remove_adapter
+from tenbin.models.tokenizer import load_tokenizer
+from tenbin.runs import Run
+from tenbin.study.local import find_model
+from tenbin.study.prepare import Prepared
+from tenbin.study.screen import Screen
+
+ADAPTER = "asked"
+
+
+def open_local(
+    prepared: Prepared,
+    model: ModelConfig,
+    runs: Sequence[Run],
+    *,
+    cache_dir: Path,
+    offline: bool,
+    screen: Screen,
+) -> Iterator[tuple[Run, LocalGenerator]]:
+    """Yield (run, generator); the prompt's chat form and the batch sizes are the study's.
+
+    Raises:
+        ModelError: the model is not to be had, has changed since the run, or an adapter is gone.
+    """
+    config = prepared.config
+    device = find_device()
+    device.cap(config.budget.vram_mib)
+    source = find_model(prepared, model, cache_dir=cache_dir, offline=offline, weights=True, screen=screen)
+    problems = [
+        Problem(
+            where=str(run.path),
+            found=f"{model.label} is not the model of this run any more: {source.fingerprint},"
+            f" then {run.spec.model_fingerprint}",
+            remedy="run the study again, or name the model that was used",
+        )
+        for run in runs
+        if run.spec.model_fingerprint != source.fingerprint
+    ]
+    if problems:
+        raise ModelError(problems)
+    dtype = device.dtype(config.training.dtype)
+    loaded = load_model(
+        source,
+        dtype=torch.bfloat16 if dtype == "bf16" else torch.float32,
+        device=device.torch,
+    )
+    generation = config.generation
+    for run in runs:
+        with ExitStack() as stack:
+            if run.spec.kind == "train":
+                read_adapter(loaded.model, run.path / "adapter", ADAPTER)
+                stack.callback(remove_adapter, loaded.model, ADAPTER)
+                stack.enter_context(activate(loaded.model, ADAPTER))
+            yield (
+                run,
+                LocalGenerator(
+                    loaded.model,
+                    Encoder(load_tokenizer(source.tokenizer), chat=config.prompt.chat),
+                    model_id=run.spec.label,
+                    batch_size=generation.batch_size,
+                    batch_tokens=generation.batch_tokens,
+                    max_positions=source.shape.max_positions,
+                ),
+            )

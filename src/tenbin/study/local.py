@@ -1,0 +1,202 @@
+"""LocalModel: a model of the study on this machine: found, planned, loaded, and the runs made with it."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import torch
+
+from tenbin.config import ModelConfig, resolve_path
+from tenbin.data.inspection import TokenCounter
+from tenbin.decoder.decoder import Decoder
+from tenbin.decoder.fp8 import Fp8Frozen
+from tenbin.decoder.frozen import PlainFrozen
+from tenbin.device import Device, find_device
+from tenbin.models.adapters import read_adapter
+from tenbin.models.encode import Encoder
+from tenbin.models.loading import ModelSource, empty_model, load_model, resolve_source
+from tenbin.models.lora import activate, inject
+from tenbin.models.tokenizer import load_tokenizer
+from tenbin.runs import Run, RunResult, RunSpec
+from tenbin.study.adapter import Given
+from tenbin.study.candidate import Candidate, run_specs
+from tenbin.study.planning import ModelPlan, plan_model
+from tenbin.study.prepare import Prepared
+from tenbin.study.screen import Screen
+
+ADAPTER = "given"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalModel:
+    """One model of the study, resolved and planned, its weights not loaded."""
+
+    model: ModelConfig
+    source: ModelSource
+    encoder: Encoder
+    plan: ModelPlan
+    specs: tuple[RunSpec, ...]
+    device: Device
+    given: Given | None = None
+    """An adapter that is evaluated with the model."""
+
+    @property
+    def token_counter(self) -> TokenCounter:
+        """Tokens of texts."""
+        return self.encoder.count
+
+    def is_done(self, run: Run) -> bool:
+        """Whether the run is finished."""
+        return run.done
+
+    def work(self, prepared: Prepared, runs: Sequence[Run], screen: Screen) -> Iterator[RunResult]:
+        """Load the model and do these runs, in order; neighbouring trainings several at once."""
+        dtype = self.device.dtype(prepared.config.training.dtype)
+        loaded = load_model(
+            self.source,
+            dtype=torch.bfloat16 if dtype == "bf16" else torch.float32,
+            device=self.device.torch,
+        )
+        config = prepared.config
+        decoder = None
+        if config.training.base_dtype == "fp8" or any(run.spec.kind == "train" for run in runs):
+            if config.training.learning_rates:
+                inject(loaded.model, config.lora.targets)
+            decoder = Decoder(
+                loaded.model, PlainFrozen if config.training.base_dtype == "same" else Fp8Frozen.make
+            )
+        candidate = Candidate(
+            config=config,
+            prepared=prepared,
+            loaded=loaded,
+            dtype=dtype,
+            encoder=self.encoder,
+            plan=self.plan,
+            device=self.device,
+            screen=screen,
+            decoder=decoder,
+            environment=self.device.environment(),
+        )
+        if self.given is not None:
+            read_adapter(loaded.model, self.given.adapter.folder, ADAPTER)
+        for kind, group in groupby(runs, key=lambda run: run.spec.kind):
+            if kind == "train":
+                for together in batched(group, self.plan.at_once):
+                    yield from candidate.train(together)
+                continue
+            for run in group:
+                if run.spec.variety == "adapter":
+                    with activate(loaded.model, ADAPTER):
+                        yield candidate.evaluate_base(run)
+                else:
+                    yield candidate.evaluate_base(run)
+
+
+def batched(items: Iterable[Run], most: int) -> Iterator[list[Run]]:
+    """Runs of at most `most` items, in order."""
+    left = list(items)
+    for start in range(0, len(left), most):
+        yield left[start : start + most]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What planning a local model needs to know of this machine; measured once for all models."""
+
+    device: Device
+    matrix_rate: float
+    """Floating-point operations a second."""
+    cap_bytes: int | None
+
+
+def look_at_machine(prepared: Prepared) -> Machine:
+    """Find the device, hold the process to the study's cap, and measure a matrix product."""
+    device = find_device()
+    return Machine(
+        device=device,
+        matrix_rate=device.matrix_rate(device.dtype(prepared.config.training.dtype)),
+        cap_bytes=device.cap(prepared.config.budget.vram_mib),
+    )
+
+
+def plan_local(
+    prepared: Prepared,
+    machine: Machine,
+    model: ModelConfig,
+    *,
+    cache_dir: Path,
+    offline: bool,
+    weights: bool,
+    screen: Screen,
+    given: Given | None = None,
+) -> LocalModel:
+    """Resolve and plan one model; loads its tokenizer and shape, no weights.
+
+    Args:
+        weights: whether a hub model's weights are fetched too.
+
+    Raises:
+        UserError: everything that is wrong with the model.
+    """
+    config = prepared.config
+    dtype = machine.device.dtype(config.training.dtype)
+    source = find_model(prepared, model, cache_dir=cache_dir, offline=offline, weights=weights, screen=screen)
+    if config.training.learning_rates and config.lora.targets != "all-linear":
+        inject(empty_model(source), config.lora.targets)  # refuses a target that matches nothing
+    encoder = Encoder(load_tokenizer(source.tokenizer), chat=config.prompt.chat)
+    plan = plan_model(
+        config,
+        model.label,
+        source.shape,
+        encoder,
+        prepared.task,
+        prepared.splits.train.examples if config.training.learning_rates else (),
+        {split: d.examples for split, d in prepared.datasets().items() if split != "train"},
+        cap_bytes=machine.cap_bytes,
+        dtype_bytes=2 if dtype == "bf16" else 4,
+        gpu=machine.device.kind == "cuda",
+        matrix_rate=machine.matrix_rate,
+    )
+    specs = run_specs(config, prepared, model, fingerprint=source.fingerprint, plan=plan, dtype=dtype)
+    if given is not None:
+        given.adapter.check(source)
+        specs = given.specs(specs)
+    return LocalModel(
+        model=model,
+        source=source,
+        encoder=encoder,
+        plan=plan,
+        specs=tuple(specs),
+        device=machine.device,
+        given=given,
+    )
+
+
+def find_model(
+    prepared: Prepared,
+    model: ModelConfig,
+    *,
+    cache_dir: Path,
+    offline: bool,
+    weights: bool,
+    screen: Screen,
+) -> ModelSource:
+    """One model of the study: a path of the study file where there is such a file or folder, else a hub name.
+
+    Raises:
+        ModelError: it is not to be had, or not usable.
+    """
+
+    def located(source: str) -> str:
+        path = resolve_path(source, prepared.study_file)
+        return str(path) if path.exists() else source
+
+    return resolve_source(
+        located(model.source),
+        tokenizer=located(model.tokenizer) if model.tokenizer else None,
+        cache_dir=cache_dir,
+        offline=offline,
+        weights=weights,
+        progress=screen.say,
+    )
