@@ -168,8 +168,8 @@ def test_ctrl_c_after_the_last_step_is_not_lost(tmp_path, monkeypatch):
     path = write_study(tmp_path, evaluation={"base_model": False})
     keep = candidate.Candidate._keep
 
-    def pressed(self, run, epoch):
-        keep(self, run, epoch)
+    def pressed(self, run, name, epoch):
+        keep(self, run, name, epoch)
         os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patched:
