@@ -117,7 +117,7 @@ def wait_for_steps(folder, process, num):
 
 def logged(folder):
     return [
-        p.read_bytes().count(b'"event": "step"') for p in (folder / "results/runs").glob("*/events.jsonl")
+        p.read_bytes().count(b'"event": "step"') for p in (folder / "results/runs").glob("*lr*/events.jsonl")
     ]
 
 
@@ -156,7 +156,7 @@ def test_stopped_and_killed_and_repeated_equals_left_alone(tmp_path, alone):
         assert ours[name] == value, name
     assert not list((tmp_path / "results").rglob(".*"))
     assert not list((tmp_path / "results").rglob("checkpoint"))
-    (events,) = (tmp_path / "results/runs").glob("*/events.jsonl")
+    (events,) = (tmp_path / "results/runs").glob("*lr*/events.jsonl")
     resumed = [e for line in events.read_text().splitlines() if (e := json.loads(line))["event"] == "resumed"]
     assert len(resumed) >= 6
 
