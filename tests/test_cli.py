@@ -29,25 +29,6 @@ def _no_network(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
 
 
-@pytest.fixture
-def cli(monkeypatch, capsys):
-    """Runs a command as the entry point does: exit code, stdout and stderr."""
-
-    def call(*args):
-        monkeypatch.setattr(sys, "argv", ["tenbin", *map(str, args)])
-        capsys.readouterr()
-        code = 0
-        try:
-            tenbin.cli.main()
-        except SystemExit as stopped:
-            code = stopped.code or 0
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return code, out, err
-
-    return call
-
-
 def refused(cli, folder, *args, command="run"):
     """The message of a study that is refused; its folder must not come into being or change."""
     results = folder / "results"

@@ -3,15 +3,15 @@
 import json
 
 import pytest
-from tests.test_cli_eval import cli  # noqa: F401  (a fixture)
 
 
 @pytest.fixture(autouse=True)
 def no_gpu(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")  # no table is cut
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
 
 
-def test_a_table_and_lines(cli, tmp_path):  # noqa: F811
+def test_a_table_and_lines(cli, tmp_path):
     path = tmp_path / "out.jsonl"
     works = ("--work", "2x16", "--work", "1x32")
     code, out, err = cli("bench", "train", "--model", "tiny", *works, "--steps", "3", "--output", path)
@@ -27,7 +27,7 @@ def test_a_table_and_lines(cli, tmp_path):  # noqa: F811
     assert len(path.read_text(encoding="utf-8").splitlines()) == 3, "lines are added, never written over"
 
 
-def test_problems_are_said_before_anything_is_measured(cli, tmp_path):  # noqa: F811
+def test_problems_are_said_before_anything_is_measured(cli, tmp_path):
     path = tmp_path / "out.jsonl"
     code, out, err = cli("bench", "train", "--model", "8b", "--work", "x", "--steps", "1", "--output", path)
     assert (code, out) == (2, "")

@@ -1,33 +1,15 @@
 """`tenbin eval` and its neighbours on the command line: options, messages, exit codes."""
 
-import sys
-
 import pytest
 from tests.study.chat_server import chat_server
 from tests.study.studies import contents, reviews, tiny_folder, write_rows, write_study
 from tests.study.test_hosted import hosted_study, right
 
-import tenbin.cli
 
-
-@pytest.fixture
-def cli(monkeypatch, capsys):
-    """Runs a command as the entry point does: exit code, stdout and stderr."""
-
-    def call(*args):
-        monkeypatch.setattr(sys, "argv", ["tenbin", *map(str, args)])
-        monkeypatch.setenv("COLUMNS", "160")
-        capsys.readouterr()
-        code = 0
-        try:
-            tenbin.cli.main()
-        except SystemExit as stopped:
-            code = stopped.code or 0
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return code, out, err
-
-    return call
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch):
+    """No table is cut."""
+    monkeypatch.setenv("COLUMNS", "160")
 
 
 SMALL = ("--set", "training.dtype=fp32", "--set", "generation.max_new_tokens=6", "--offline")

@@ -13,7 +13,7 @@ only the columns of its own adapter, so several adapters train over one frozen w
 Source: Hu et al. 2021 (arXiv 2106.09685). Nothing but x and low is needed for the backward pass.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -117,17 +117,10 @@ class LinearGroup:
 
     def _find_pairs(self) -> list[tuple[Tensor, Tensor, float]]:
         found = []
-        for low in self.lows:
-            assert low.part.layer is not None
+        for low, layer, name, rows, columns in self._matrices():
             assert self.a is not None
-            start = 0
-            for name in low.names:
-                a, b = low.part.layer.lora_A[name], low.part.layer.lora_B[name]
-                r = a.shape[0]
-                rows = slice(low.start + start, low.start + start + r)
-                found.append((self.a[rows], a, low.part.layer.scaling(name)))
-                found.append((low.b[:, start : start + r], b, 1.0))
-                start += r
+            found.append((self.a[rows], layer.lora_A[name], layer.scaling(name)))
+            found.append((low.b[:, columns], layer.lora_B[name], 1.0))
         return found
 
     def gradients(self) -> list[tuple[Tensor, Tensor, float]]:
@@ -136,21 +129,24 @@ class LinearGroup:
         What was gathered is given away.
         """
         found = []
-        for low in self.lows:
-            assert low.part.layer is not None
+        for low, layer, name, rows, columns in self._matrices():
             assert self.grad_a is not None
             assert low.grad_b is not None
+            found.append((layer.lora_A[name], self.grad_a[rows], layer.scaling(name)))
+            found.append((layer.lora_B[name], low.grad_b[:, columns], 1.0))
+        self.forget()
+        return found
+
+    def _matrices(self) -> Iterator[tuple[_Low, LoraLinear, str, slice, slice]]:
+        """(part, its layer, adapter, its rows of A, its columns of the part's B)."""
+        for low in self.lows:
+            layer = low.part.layer
+            assert layer is not None
             start = 0
             for name in low.names:
-                a, b = low.part.layer.lora_A[name], low.part.layer.lora_B[name]
-                r = a.shape[0]
-                rows = slice(low.start + start, low.start + start + r)
-                found.append((a, self.grad_a[rows], low.part.layer.scaling(name)))
-                found.append((b, low.grad_b[:, start : start + r], 1.0))
-                start += r
-            low.grad_b = None
-        self.grad_a = None
-        return found
+                end = start + layer.configs[name].rank
+                yield low, layer, name, slice(low.start + start, low.start + end), slice(start, end)
+                start = end
 
     def forget(self) -> None:
         """Drop the gradients gathered so far."""
@@ -233,17 +229,12 @@ class LinearGroup:
 
     def _each(self, routing: Routing) -> list[tuple[_Low, str, slice, slice]]:
         """(part, adapter, its rows of the pack, its columns of low)."""
-        found = []
-        for one in self.lows:
-            assert one.part.layer is not None
-            start = one.start
-            for name in one.names:
-                end = start + one.part.layer.configs[name].rank
-                if name in routing.names:
-                    rows = slice(*routing.spans[routing.names.index(name)])
-                    found.append((one, name, rows, slice(start, end)))
-                start = end
-        return found
+        spans = dict(zip(routing.names, routing.spans, strict=True))
+        return [
+            (low, name, slice(*spans[name]), columns)
+            for low, _, name, columns, _ in self._matrices()
+            if name in spans
+        ]
 
     def _routed(self, low: Tensor, routing: Routing) -> Tensor:
         """0 where a column is not of the row's own adapter, in place."""

@@ -17,7 +17,3 @@ class LowRank:
     def rank(self) -> int:
         """r: of all adapters of one part."""
         return self.b.shape[1]
-
-    def rows(self, span: slice) -> "LowRank":
-        """Of a run of tokens."""
-        return LowRank(self.low[span], self.b, self.parts)

@@ -26,8 +26,6 @@ class Encoded:
     prompt_ids: tuple[int, ...]
     target_ids: tuple[int, ...]
     """The answer, the template's suffix and the end-of-sequence token."""
-    cut_chars: int = 0
-    """Characters taken from the end of the input to fit `max_length`; 0 = whole."""
     group: str | None = None
     """Of the example: questions about one passage have the same."""
 
