@@ -4,6 +4,7 @@ Models are built from their sizes with random weights: speed and memory do not d
 """
 
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,16 +16,15 @@ from tenbin.bench_sizes import model_sizes
 from tenbin.bench_steps import StepTimes, mean_context
 from tenbin.bench_works import Work, questions, rows
 from tenbin.config import LoraConfig, TrainingConfig
+from tenbin.decoder.base_types import make_frozen
 from tenbin.decoder.decoder import Decoder
-from tenbin.decoder.fp8 import Fp8Frozen
-from tenbin.decoder.frozen import PlainFrozen
 from tenbin.device import Device
 from tenbin.memory import ALL, MIB, BaseType, KeepLevels, MemoryPlan, plan_training
 from tenbin.models.lora import add_adapter, inject, remove_adapter, trainable
 from tenbin.models.shape import ModelShape
-from tenbin.train.job import TrainJob
+from tenbin.train.job import StepStats, TrainJob
 from tenbin.train.room import Room
-from tenbin.train.step import train_step
+from tenbin.train.step import Pending, begin_step
 
 __all__ = ["TrainBench", "Work", "questions", "rows"]
 
@@ -39,7 +39,7 @@ class TrainBench:
     base: BaseType
     cap_bytes: int | None
     matrix_rate: float
-    """Operations a second of a large matrix product in the model's type, in this process."""
+    """Operations a second of a large matrix product in bf16, at the start, when the device is cool."""
     model: torch.nn.Module = field(repr=False)
     decoder: Decoder = field(repr=False)
 
@@ -60,12 +60,7 @@ class TrainBench:
             model = make(config, dtype=torch.bfloat16, attn_implementation="sdpa").eval()
         inject(model)
 
-        def frozen(weight: torch.Tensor, bias: torch.Tensor | None) -> PlainFrozen | Fp8Frozen:
-            if base == "same":
-                return PlainFrozen(weight, bias)
-            return Fp8Frozen.make(weight, bias, keep_transposed=base == "fp8-both")
-
-        decoder = Decoder(model, frozen)
+        decoder = Decoder(model, make_frozen(base))
         return cls(
             name=name,
             device=device,
@@ -93,25 +88,15 @@ class TrainBench:
         plan = self._plan(work, adapters)
         room = Room(work.most_tokens * adapters, levels=_fixed(plan.levels, levels))
         jobs = [self._job(f"a{i}", i, work, steps) for i in range(adapters)]
-        times, loss = StepTimes(), 0.0
         try:
-            for _ in range(steps):
-                self._wait()
-                started = time.perf_counter()
-                stats = train_step(self.decoder, jobs, work.examples, room)
-                self._wait()
-                times.add(
-                    time.perf_counter() - started,
-                    tokens=sum(s.num_tokens for s in stats),
-                    targets=sum(s.num_targets for s in stats),
-                    examples=sum(s.num_examples for s in stats),
-                )
-                loss = stats[0].loss
+            times, loss = self._timed(work, jobs, room, steps)
+            roof = self.device.warm_rate()
         finally:
             for job in jobs:
                 remove_adapter(self.model, job.name)
             self.decoder.forget_gradients()
             self.decoder.use(())
+            self.decoder.turn(keep=False)
         free, total = torch.cuda.mem_get_info() if gpu else (0, 0)
         chosen = plan.levels.choose(work.most_tokens * adapters) if levels is None else list(levels)
         peak = self.device.peak_mib()
@@ -125,22 +110,52 @@ class TrainBench:
             **times.rates(
                 self.shape,
                 context=mean_context([len(e) for e in work.examples]),
-                matrix_rate=self.matrix_rate,
+                matrix_rate=roof,
             ),
             "planned_mib": round(plan.total_bytes / MIB),
             "peak_mib": round(peak),
             "driver_mib": round((total - free) / MIB),
             "allocated_mib": round(torch.cuda.max_memory_allocated() / MIB) if gpu else None,
-            "roof_tflops": float(f"{self.matrix_rate / 1e12:.4g}"),
+            "roof_tflops": float(f"{roof / 1e12:.4g}"),
+            "burst_tflops": float(f"{self.matrix_rate / 1e12:.4g}"),
+            "turned": levels is None and plan.levels.turns(work.most_tokens * adapters),
             "kept": "/".join(str(chosen.count(level)) for level in range(ALL + 1)),
             "loss": round(loss, 4),
             "gpu": self.device.name,
             "versions": {"torch": torch.__version__},
         }
 
-    def _wait(self) -> None:
-        if self.device.kind == "cuda":
-            torch.cuda.synchronize()
+    def _timed(self, work: Work, jobs: Sequence[TrainJob], room: Room, steps: int) -> tuple[StepTimes, float]:
+        """The steps, and the last loss."""
+        times, loss = StepTimes(), 0.0
+        begun: deque[list[Pending]] = deque()
+        ended = [self._now()]
+        # As in training, a step is read while a GPU is at work on the next.
+        ahead = 1 if self.device.kind == "cuda" else 0
+        done: list[list[StepStats]] = []
+        for number in range(steps + ahead):
+            if number < steps:
+                begun.append(begin_step(self.decoder, jobs, work.examples, room))
+                ended.append(self._now())
+            if number >= ahead:
+                done.append([one.read(0.0) for one in begun.popleft()])
+        for stats, before, after in zip(done, ended, ended[1:], strict=False):
+            times.add(
+                _seconds(before, after),
+                tokens=sum(s.num_tokens for s in stats),
+                targets=sum(s.num_targets for s in stats),
+                examples=sum(s.num_examples for s in stats),
+            )
+            loss = stats[0].loss
+        return times, loss
+
+    def _now(self) -> "torch.cuda.Event | float":
+        """When the device has done what it was given so far."""
+        if self.device.kind == "cpu":
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record()
+        return event
 
     def _plan(self, work: Work, adapters: int) -> MemoryPlan:
         return plan_training(
@@ -161,6 +176,15 @@ class TrainBench:
             batch_size=work.batch_size, epochs=steps, loss_on=work.loss_on, schedule="constant", warmup=0.0
         )
         return TrainJob(name, trainable(self.model, name), config, rate=1e-4, seed=seed)
+
+
+def _seconds(before: "torch.cuda.Event | float", after: "torch.cuda.Event | float") -> float:
+    if isinstance(before, float) or isinstance(after, float):
+        assert isinstance(before, float), "both are of one clock"
+        assert isinstance(after, float), "both are of one clock"
+        return after - before
+    after.synchronize()
+    return float(before.elapsed_time(after)) / 1000
 
 
 def _fixed(levels: KeepLevels, chosen: Sequence[int] | None) -> KeepLevels:

@@ -1,5 +1,6 @@
 """Device: where a model runs, in which type, how much memory there is, and the cap on it."""
 
+import gc
 import os
 import platform
 import resource
@@ -59,8 +60,12 @@ class Device:
         torch.cuda.set_per_process_memory_fraction((cap - CUDA_CONTEXT_BYTES) / self.total_bytes)
         return cap
 
-    def matrix_rate(self, dtype: Literal["bf16", "fp32"]) -> float:
-        """Floating-point operations a second of a matrix product, measured in a fraction of a second."""
+    def matrix_rate(self, dtype: Literal["bf16", "fp32"], *, for_s: float = 0.0) -> float:
+        """Floating-point operations a second of a large matrix product.
+
+        Args:
+            for_s: seconds to measure for, or a little longer: a GPU that works for long works slower.
+        """
         size = 4096 if self.kind == "cuda" else 1024
         kind = torch.bfloat16 if dtype == "bf16" else torch.float32
         x = torch.randn(size, size, device=self.torch, dtype=kind)
@@ -74,13 +79,30 @@ class Device:
             return time.perf_counter() - started
 
         seconds(3)
-        count = 10
-        return 2 * size**3 * count / seconds(count)
+        count, spent = 0, 0.0
+        while not count or spent < for_s:
+            spent += seconds(10)
+            count += 10
+        return 2 * size**3 * count / spent
+
+    def warm_rate(self) -> float:
+        """`matrix_rate` in bf16 right after other work, over half a second of a GPU's.
+
+        A GPU that has worked for a while works slower than in its first milliseconds: this is the rate that
+        the work before it could have had.
+        """
+        return self.matrix_rate("bf16", for_s=0.5 if self.kind == "cuda" else 0.0)
 
     def reset_peak(self) -> None:
         """Begin to measure the peak anew (on a GPU; the system keeps a CPU process's own)."""
         if self.kind == "cuda":
             torch.cuda.reset_peak_memory_stats()
+
+    def release(self) -> None:
+        """Give the GPU's memory that is kept for later back, before another process needs it."""
+        gc.collect()
+        if self.kind == "cuda":
+            torch.cuda.empty_cache()
 
     def peak_mib(self) -> float:
         """Largest memory so far: reserved and context on a GPU, resident memory on a CPU."""

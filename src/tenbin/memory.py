@@ -7,98 +7,37 @@ from what was measured.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from tenbin.errors import BudgetError, Problem
+from tenbin.memory_keeping import ALL as ALL
+from tenbin.memory_keeping import ATTENTION as ATTENTION
+from tenbin.memory_keeping import HOST as HOST
+from tenbin.memory_keeping import INPUT as INPUT
+from tenbin.memory_keeping import LEVEL_NAMES as LEVEL_NAMES
+from tenbin.memory_keeping import MIB as MIB
+from tenbin.memory_keeping import MLP_ROWS as MLP_ROWS
+from tenbin.memory_keeping import PROJECTIONS as PROJECTIONS
+from tenbin.memory_keeping import Head as Head
+from tenbin.memory_keeping import KeepLevels as KeepLevels
+from tenbin.memory_reading import CPU_CACHE_TOKENS as CPU_CACHE_TOKENS
+from tenbin.memory_reading import CPU_PASS_TOKENS as CPU_PASS_TOKENS
+from tenbin.memory_reading import GPU_PASS_TOKENS as GPU_PASS_TOKENS
+from tenbin.memory_reading import LOGIT_CHUNK_BYTES as LOGIT_CHUNK_BYTES
+from tenbin.memory_reading import READING_SPARE as READING_SPARE
+from tenbin.memory_reading import reading_bytes as reading_bytes
+from tenbin.memory_reading import spared_bytes
 from tenbin.models.shape import ModelShape
+from tenbin.types import BaseType as BaseType
 
-MIB = 2**20
 CUDA_CONTEXT_BYTES = 770 * MIB
 """What the driver shows beyond the allocator's own: the CUDA context with cuBLAS (H200, CUDA 13: 769 MiB)."""
-LOGIT_CHUNK_BYTES = 256 * MIB
-"""As `decoder.loss.CHUNK_BYTES`; a test holds the two together."""
-MLP_ROWS = 16384
-"""As `decoder.decoder.MLP_ROWS`; a test holds the two together."""
 LENGTH_STEP = 64
 CPU_MICRO_BATCH = 1024
 """Tokens of one row on a CPU: longer rows gain nothing there and cost memory."""
 GPU_MICRO_BATCH = 8192
 """Tokens of one row on a GPU: by then the matrix products are large enough to fill it."""
-HOST, INPUT, ATTENTION, PROJECTIONS, ALL = range(5)
-"""Levels of `decoder.block.Keep`; a test holds the two together."""
-LEVEL_NAMES = (
-    "in the computer's memory",
-    "input",
-    "input and attention",
-    "all but the MLP's products",
-    "everything",
-)
-
-BaseType = Literal["same", "fp8", "fp8-both"]
-"""fp8-both: the weights in both orders, see `decoder.fp8`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeepLevels:
-    """What the blocks of a micro-batch may keep: as much as there is room for, the last blocks first.
-
-    The backward pass begins with the last blocks, so what they keep is free again when the first ones,
-    which recompute more, need room for it.
-    """
-
-    num_layers: int
-    token_bytes: tuple[int, ...]
-    """Of one block and token, by level."""
-    room_bytes: int
-    """For what is kept and what one block needs while it works."""
-    transient_bytes: int
-    """A token, of one block at work that keeps everything."""
-    wide_bytes: int
-    """A row, of the products that are made in runs of at most MLP_ROWS rows."""
-    fixed: tuple[int, ...] | None = None
-    """Levels that were asked for, whatever the room; None: chosen."""
-
-    def choose(self, num_tokens: int) -> list[int]:
-        """Level of each block for a micro-batch of so many tokens, first block first."""
-        if self.fixed is not None:
-            return list(self.fixed)
-        least = self.num_layers * self.token_bytes[HOST] * num_tokens
-        room = self.room_bytes - self.working_bytes(num_tokens) - least
-        kept = [HOST] * self.num_layers
-        for level in (INPUT, ATTENTION, PROJECTIONS, ALL):
-            for i in reversed(range(self.num_layers)):
-                step = (self.token_bytes[level] - self.token_bytes[kept[i]]) * num_tokens
-                if kept[i] == level - 1 and step <= room:
-                    room -= step
-                    kept[i] = level
-        return kept
-
-    def kept_bytes(self, num_tokens: int) -> int:
-        """Of all blocks, at the levels that are chosen."""
-        return num_tokens * sum(self.token_bytes[level] for level in self.choose(num_tokens))
-
-    def working_bytes(self, num_tokens: int) -> int:
-        """While one block works: the most that it needs beside what all blocks keep."""
-        return num_tokens * self.transient_bytes + min(num_tokens, MLP_ROWS) * self.wide_bytes
-
-    def less(self, num_tokens: int) -> "KeepLevels | None":
-        """With less room, so that something else is chosen; None where nothing can be given up."""
-        now = self.choose(num_tokens)
-        if all(level == HOST for level in now):
-            return None
-        smaller = replace(self, fixed=None, room_bytes=min(self.room_bytes, 2**50))
-        held = sum(self.token_bytes[level] for level in now)
-        while sum(self.token_bytes[level] for level in smaller.choose(num_tokens)) >= held:
-            smaller = replace(smaller, room_bytes=int(smaller.room_bytes * 0.9) - 16 * MIB)
-        return smaller
-
-    def describe(self, num_tokens: int) -> str:
-        """`20 blocks keep everything, 12 input and attention`."""
-        levels = self.choose(num_tokens)
-        parts = [
-            f"{levels.count(level)} keep {LEVEL_NAMES[level]}" for level in sorted(set(levels), reverse=True)
-        ]
-        return "blocks: " + ", ".join(parts)
+BASE_BYTES = {"fp8": 1.0, "fp8-both": 2.0, "nf4": 1 / 2 + 1 / 64 + 4 / (64 * 256)}
+"""Of a frozen weight that is not in the type of everything else; nf4 with its scales, see `decoder.nf4`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +45,8 @@ class MemoryPlan:
     """Predicted bytes by cause, at one micro-batch size."""
 
     terms: Mapping[str, int]
-    """weights, adapters, gradients, optimizer, activations, working, logits, kv_cache, reserve."""
+    """weights, adapters, gradients, optimizer, activations, working, logits, kv_cache, reading, reserve; and
+    correction (how much more is held than these say, or less) where it was measured."""
     cap_bytes: int | None
     """None = no cap was given and none is known."""
     most_tokens: int
@@ -116,11 +56,30 @@ class MemoryPlan:
 
     @property
     def total_bytes(self) -> int:
-        """All terms that are held at once: a block's work, the logits and the KV cache are never together."""
+        """All terms that are held at once: training's work and its losses are never together, nor is either
+        with generation's cache and passes."""
         together = dict(self.terms)
         working = max(together.pop("logits"), together.pop("working"))
-        shared = max(working + together.pop("activations"), together.pop("kv_cache"))
+        generation = together.pop("kv_cache") + together.pop("reading", 0)
+        shared = max(working + together.pop("activations"), generation)
         return sum(together.values()) + shared
+
+    def training_bytes(self, num_tokens: int) -> int:
+        """Held at once by a micro-batch of so many tokens, all of them targets."""
+        return self.fixed_bytes + self.levels.kept_bytes(num_tokens) + self.levels.beside_bytes(num_tokens)
+
+    @property
+    def fixed_bytes(self) -> int:
+        """Held all the time."""
+        varying = ("activations", "working", "logits", "kv_cache", "reading")
+        return sum(size for cause, size in self.terms.items() if cause not in varying)
+
+    def corrected(self, surplus_bytes: int, levels: KeepLevels) -> "MemoryPlan":
+        """With a measurement taken into account: so much less is held than planned (negative: more), and the
+        blocks keep these levels from now on."""
+        terms = {**self.terms, "activations": levels.kept_bytes(self.most_tokens)}
+        terms["correction"] = self.terms.get("correction", 0) - surplus_bytes
+        return replace(self, terms=terms, levels=levels)
 
     @property
     def fits(self) -> bool:
@@ -145,7 +104,7 @@ def kept_bytes(shape: ModelShape, dtype_bytes: int, rank: int) -> tuple[int, ...
 
 
 def working_bytes(shape: ModelShape, dtype_bytes: int) -> tuple[int, int]:
-    """(bytes a token, bytes a row of a run) that one block needs in its backward pass beside what it keeps.
+    """(bytes a token, bytes a row of a run) that one block that kept nothing needs in its backward pass.
 
     Attention's backward pass holds dy, dh, the gradients of its output, of q, k, v and of all three joined.
     The MLP's holds the activation's gradient, and the products themselves where they were not kept.
@@ -158,7 +117,42 @@ def working_bytes(shape: ModelShape, dtype_bytes: int) -> tuple[int, int]:
     attention = 2 * d + shape.q_size + 2 * qkv + norms + repeated
     wide = up + 2 * shape.intermediate_size + 2 * d
     accumulate = 4 * shape.q_size  # flash attention adds up dq in float32
+    if shape.kv_size < shape.q_size:  # and gives each head of queries keys and values of its own
+        accumulate += 2 * shape.q_size * dtype_bytes
     return attention * dtype_bytes + accumulate, wide * dtype_bytes
+
+
+def spared_by_level(shape: ModelShape, dtype_bytes: int) -> tuple[int, ...]:
+    """Bytes a token, by level, that a block does not make again because it kept them."""
+    attention = (shape.q_size + shape.hidden_size) * dtype_bytes  # attention's output, and h
+    projections = attention + (shape.q_size + 2 * shape.kv_size) * dtype_bytes
+    return 0, 0, attention, projections, projections
+
+
+def _made_bytes(shape: ModelShape, dtype_bytes: int, base: BaseType) -> int:
+    """Of the largest group's weight made anew for a product: whole from 4 bits with its scales (float32, one
+    a block of 64), or turned in 8 bits."""
+    up = shape.intermediate_size * (2 if shape.gated_mlp else 1)
+    largest = shape.hidden_size * max(shape.q_size + 2 * shape.kv_size, up)
+    if base == "nf4":
+        return largest * dtype_bytes + largest // 64 * 4
+    return largest if base == "fp8" else 0
+
+
+def _reserve_bytes(weights: int) -> int:
+    """The CUDA context, workspaces of libraries, and what tensors as large as these leave between them."""
+    return CUDA_CONTEXT_BYTES + 200 * MIB + min(248 * MIB, weights // 16)
+
+
+def cache_tokens(plan: MemoryPlan, shape: ModelShape, dtype_bytes: int, *, gpu: bool) -> int:
+    """Most prompt and answer tokens that generation can hold at once under the cap, beside the adapters.
+
+    On a CPU, where nothing is capped, a size beyond which nothing is gained.
+    """
+    if plan.cap_bytes is None or not gpu:
+        return CPU_CACHE_TOKENS
+    room = plan.cap_bytes - plan.fixed_bytes - spared_bytes(shape, dtype_bytes, gpu=gpu)
+    return max(1, room // shape.kv_bytes_per_token(dtype_bytes))
 
 
 def plan_training(
@@ -178,25 +172,25 @@ def plan_training(
     Args:
         most_tokens: of one micro-batch.
         dtype_bytes: 2 for bf16, 4 for fp32.
-        decode_tokens: prompt and answer tokens that validation holds in its KV cache at once.
-        base: type of the frozen linear maps: that of everything else, or fp8 (in one order or both).
+        decode_tokens: prompt and answer tokens that validation holds in its KV cache at once; 0: none.
+        base: type of the frozen linear maps.
         num_adapters: trained at once over one base.
     """
     lora = shape.lora_params(rank) * num_adapters
-    logits = min(LOGIT_CHUNK_BYTES, 4 * shape.vocab_size * most_tokens)
-    head = shape.hidden_size * dtype_bytes
     linear = shape.params_by_part()["linear"]
     weights = shape.num_params() * dtype_bytes
     if base != "same":
-        weights -= linear * (dtype_bytes - (2 if base == "fp8-both" else 1))
+        weights -= int(linear * (dtype_bytes - BASE_BYTES[base]))
     fixed = {
         "weights": weights,
         "adapters": (4 + dtype_bytes) * lora,  # float32 master weights, and copies in the model's type
         "gradients": 4 * lora,
         "optimizer": 8 * lora,  # AdamW's two moments
-        "reserve": CUDA_CONTEXT_BYTES + 448 * MIB if gpu else 512 * MIB,
+        "reserve": _reserve_bytes(weights) if gpu else 512 * MIB,
     }
     transient, wide = working_bytes(shape, dtype_bytes)
+    up = shape.intermediate_size * (2 if shape.gated_mlp else 1)
+    head = Head(vocab_size=shape.vocab_size, hidden_size=shape.hidden_size, dtype_bytes=dtype_bytes)
     room = (cap_bytes if cap_bytes is not None else 2**62) - sum(fixed.values())
     levels = KeepLevels(
         num_layers=shape.num_layers,
@@ -204,13 +198,18 @@ def plan_training(
         room_bytes=room,
         transient_bytes=transient,
         wide_bytes=wide,
+        spared_bytes=spared_by_level(shape, dtype_bytes),
+        spared_wide_bytes=up * dtype_bytes,
+        weight_bytes=_made_bytes(shape, dtype_bytes, base),
+        turned_bytes=linear if base == "fp8" and gpu else 0,
+        head=head,
     )
     terms = fixed | {
         "activations": levels.kept_bytes(most_tokens),
         "working": levels.working_bytes(most_tokens),
-        # The chunk of logits and of their gradients, and the states that predict with their gradients.
-        "logits": logits // 4 * 2 * dtype_bytes + 4 * head * most_tokens,
-        "kv_cache": 2 * shape.kv_bytes_per_token(dtype_bytes) * decode_tokens,  # grown by copying
+        "logits": head.working_bytes(most_tokens),
+        "kv_cache": shape.kv_bytes_per_token(dtype_bytes) * decode_tokens,
+        "reading": spared_bytes(shape, dtype_bytes, gpu=gpu) if decode_tokens else 0,
     }
     return MemoryPlan(terms=terms, cap_bytes=cap_bytes, most_tokens=most_tokens, levels=levels)
 

@@ -7,6 +7,9 @@ from typing import Literal, NamedTuple, Protocol
 JsonValue = str | int | float | bool | None | Mapping[str, "JsonValue"] | Sequence["JsonValue"]
 
 SplitName = Literal["train", "validation", "test"]
+BaseType = Literal["same", "fp8", "fp8-both", "nf4"]
+"""Type of the frozen linear maps: that of everything else, fp8 (in one order or in both, see `decoder.fp8`),
+or 4 bits."""
 StopReason = Literal["stop", "length", "content_filter", "error"]
 
 

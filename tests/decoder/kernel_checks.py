@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from tenbin.decoder import kernels, pointwise
+from tenbin.decoder import joining, joining_kernels, kernels, pointwise
 from tenbin.decoder.low_rank import LowRank
 
 
@@ -151,6 +151,37 @@ def check_sums(on, rank, residual):
     kernels.add(found, on(other), on(low), found)
     pointwise.add(expected, other, low, expected)
     on.close(found, expected)
+
+
+def check_merge(on, bounded):
+    """Two queries saw no key of the other kind, and the rows outside hold what they may not hand on."""
+    out, other = on.rand(19, 6, 24), on.rand(19, 6, 24, seed=1)
+    sums, more = on.rand(6, 19, seed=2).float().t() * 5, on.rand(19, 6, seed=3).float() * 5
+    more[8], more[9], other[8:10] = torch.inf, -torch.inf, torch.nan
+    rows = joining.Rows(0, 19, torch.tensor([0, 19], dtype=torch.int32))
+    if bounded:
+        rows = joining.Rows(4, 13, torch.tensor([4, 6, 13, 13], dtype=torch.int32))
+        other[:4], other[13:] = torch.nan, torch.nan
+    expected, expected_sums = out.clone(), sums.clone()
+    found, found_sums = on(out.clone()), sums.to(on.device).t().clone().t()
+    bounds = rows.bounds.to(on.device) if bounded else None
+    joining_kernels.merge_(found, found_sums, on(other), more.to(on.device), bounds)
+    joining.merge_(expected, expected_sums, other, more, rows)
+    on.close(found, expected)
+    on.close(found_sums, expected_sums, 1e-5)
+    assert torch.equal(expected[8:10], out[8:10])
+    assert torch.equal(found[8:10].cpu().float(), out[8:10])
+
+
+def check_added_rows(on):
+    total, part = on.rand(19, 6, 24), on.rand(19, 6, 24, seed=1)
+    part[:4], part[13:] = torch.nan, torch.nan
+    rows = joining.Rows(4, 13, torch.tensor([4, 6, 13, 13], dtype=torch.int32))
+    found, expected = on(total.clone()), total.clone()
+    joining_kernels.add_rows_(found, on(part), rows.bounds.to(on.device))
+    joining.add_rows_(expected, part, rows)
+    on.close(found, expected)
+    assert torch.equal(found[:4].cpu().float(), total[:4].to(found.dtype).float())
 
 
 def check_quantization(on, scaled, tolerance):

@@ -1,29 +1,23 @@
 """Random layouts of packed rows, and what they mean, told in the simplest way."""
 
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import torch
 from hypothesis import strategies as st
 
-from tenbin.decoder.layout import Layout, SharedPrefix
+from tenbin.decoder.layout import Layout
 
 
-def _layout(parts):
+def layout_of(parts):
     """Parts: (prefix tokens or 0, [tokens of each segment])."""
-    offsets, prefixes = [0], []
-    for prefix, segments in parts:
-        start = offsets[-1]
-        if prefix:
-            offsets.append(start + prefix)
-        for size in segments:
-            offsets.append(offsets[-1] + size)
-        if prefix:
-            prefixes.append(SharedPrefix(start, start + prefix, offsets[-1]))
-    return Layout(tuple(offsets), tuple(prefixes))
+    shared = [(prefix, sizes) for prefix, sizes in parts if prefix]
+    lone = [size for prefix, sizes in parts if not prefix for size in sizes]
+    lengths = [prefix for prefix, _ in shared] + [size for _, sizes in shared for size in sizes] + lone
+    return Layout((0, *accumulate(lengths)), tuple(len(sizes) for _, sizes in shared))
 
 
 SIZES = st.lists(st.integers(1, 9), min_size=1, max_size=4)
-LAYOUTS = st.lists(st.tuples(st.integers(0, 12), SIZES), min_size=1, max_size=4).map(_layout)
+LAYOUTS = st.lists(st.tuples(st.integers(0, 12), SIZES), min_size=1, max_size=4).map(layout_of)
 
 
 def sequences_of(layout):
@@ -31,12 +25,12 @@ def sequences_of(layout):
 
     A prefix by itself is a sequence too: its tokens see what stands before them.
     """
-    found = []
-    for start, end in pairwise(layout.offsets):
-        before = [p for p in layout.prefixes if p.end <= start < p.branches_end]
-        prefix = list(range(before[0].start, before[0].end)) if before else []
-        found.append(prefix + list(range(start, end)))
-    return found
+    segments = [list(range(start, end)) for start, end in pairwise(layout.offsets)]
+    owners = [n for n, count in enumerate(layout.branches) for _ in range(count)]
+    first = len(layout.branches)
+    for place, owner in enumerate(owners, first):
+        segments[place] = segments[owner] + segments[place]
+    return segments
 
 
 def visible(layout, window=None):

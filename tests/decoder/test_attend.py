@@ -11,7 +11,7 @@ from tests.decoder.rows import LAYOUTS, visible
 from tenbin.decoder import attend as attend_module
 from tenbin.decoder import plain_attention
 from tenbin.decoder.attend import Plan, attend, attend_backward
-from tenbin.decoder.layout import Layout, SharedPrefix
+from tenbin.decoder.layout import Layout
 
 CPU = torch.device("cpu")
 HEADS = [(4, 4), (4, 2), (3, 1)]
@@ -71,19 +71,19 @@ def test_the_plain_kind_gives_the_same(layout, sizes, more, seed):
 
 
 def test_a_window_that_a_prefix_and_branch_just_fit():
-    layout = Layout((0, 5, 8, 9, 30), (SharedPrefix(0, 5, 9),))
+    layout = Layout((0, 5, 8, 9, 30), (2,))
     check(layout, (4, 2), 8, 0)
 
 
 def test_a_window_that_would_cut_a_shared_prefix_is_refused():
-    layout = Layout((0, 5, 8, 9), (SharedPrefix(0, 5, 9),))
+    layout = Layout((0, 5, 8, 9), (2,))
     q, k, v, _ = heads(9, 4, 2)
     with pytest.raises(AssertionError, match="would cut a shared prefix"):
         attend(q, k, v, Plan.make(layout, CPU), scale=SCALE, window=7)
 
 
 def test_the_logarithms_of_sums_are_those_of_all_that_is_seen():
-    layout = Layout((0, 5, 8, 9, 14), (SharedPrefix(0, 5, 9),))
+    layout = Layout((0, 5, 8, 9, 14), (2,))
     q, k, v, _ = heads(14, 3, 1)
     found = attend(q, k, v, Plan.make(layout, CPU), scale=SCALE, window=None).log_sum
     scores = torch.einsum("thd,sd->ths", q, k[:, 0]) * SCALE
@@ -94,7 +94,7 @@ def test_the_logarithms_of_sums_are_those_of_all_that_is_seen():
 @pytest.mark.parametrize("window", [None, 6])
 def test_what_others_hold_is_not_seen(window):
     """Other sequences are changed: not a bit of this one's output moves."""
-    layout = Layout((0, 3, 6, 5 + 3, 20), (SharedPrefix(0, 3, 8),))
+    layout = Layout((0, 3, 6, 5 + 3, 20), (2,))
     q, k, v, _ = heads(20, 4, 2)
     before = attend(q, k, v, Plan.make(layout, CPU), scale=SCALE, window=window).out
     k[6:], v[6:] = 9.0, 9.0  # the second branch and the text after it
@@ -104,7 +104,7 @@ def test_what_others_hold_is_not_seen(window):
 
 
 def test_bfloat16_is_within_its_rounding():
-    layout = Layout((0, 40, 60, 90), (SharedPrefix(0, 40, 90),))
+    layout = Layout((0, 40, 60, 90), (2,))
     exact = heads(90, 4, 2)
     expected, gradients = plain(*(x.bfloat16().double() for x in exact), layout, None)
     q, k, v, grad = (x.bfloat16() for x in exact)

@@ -18,7 +18,7 @@ from tests.models.tiny import FAMILIES, tiny_model
 
 from tenbin.decoder.block import Keep
 from tenbin.decoder.decoder import Decoder
-from tenbin.decoder.layout import Layout, SharedPrefix
+from tenbin.decoder.layout import Layout
 from tenbin.decoder.linear import Routing
 from tenbin.decoder.pack import PackedBatch, join
 from tenbin.models.lora import activate, lora_layers, set_micro_batch
@@ -121,20 +121,14 @@ def test_a_shared_prefix_equals_separate_texts(family):
     expected.append(loss)
     gradient = {k: v + gradient[k] for k, v in g.items()}
 
-    offsets, prefixes, predicts, tokens = [0], [], [], []
-    for prefix, ends in groups:
-        start = offsets[-1]
-        offsets.append(start + len(prefix))
-        tokens.append(prefix)
-        for end in ends:
-            predicts += range(offsets[-1], offsets[-1] + len(end) - 1)
-            offsets.append(offsets[-1] + len(end))
-            tokens.append(end)
-        prefixes.append(SharedPrefix(start, start + len(prefix), offsets[-1]))
-    predicts += range(offsets[-1], offsets[-1] + len(lone) - 1)
-    offsets.append(offsets[-1] + len(lone))
-    ids = torch.cat([*tokens, lone])
-    layout = Layout(tuple(offsets), tuple(prefixes))
+    tokens = [prefix for prefix, _ in groups]
+    predicts = []
+    for end in [*(end for _, ends in groups for end in ends), lone]:
+        start = sum(map(len, tokens))
+        predicts += range(start, start + len(end) - 1)
+        tokens.append(end)
+    ids = torch.cat(tokens)
+    layout = Layout((0, *itertools.accumulate(map(len, tokens))), tuple(len(ends) for _, ends in groups))
     places = torch.tensor(predicts)
     batch = PackedBatch(ids, torch.tensor(layout.positions()), layout, places, ids[places + 1])
     for keep in (Keep.ALL, Keep.INPUT):
@@ -177,7 +171,7 @@ def test_together_equals_alone(family, dropout):
     ends = list(itertools.accumulate(p.num_tokens for p in packs))
     spans = tuple(zip([0, *ends[:-1]], ends, strict=True))
     numbers = tuple(draws(p, 10 * i, spans[i][0]) for i, p in enumerate(packs))
-    losses, *found = ours(decoder, model, join(packs), *names, routing=Routing(names, spans, numbers))
+    losses, *found = ours(decoder, model, join(packs)[0], *names, routing=Routing(names, spans, numbers))
     assert torch.allclose(losses, torch.cat([loss for loss, _ in alone]), rtol=1e-12, atol=1e-12)
     for one, (_, expected) in zip(found, alone, strict=True):
         assert_same(one, expected)

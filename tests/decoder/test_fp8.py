@@ -8,7 +8,8 @@ from tests.decoder.exact import packed, sequences, with_adapters
 from tests.models.tiny import FAMILIES, tiny_batch, tiny_model
 
 from tenbin.decoder.decoder import Decoder
-from tenbin.decoder.fp8 import Fp8Frozen, Fp8Linear
+from tenbin.decoder.fp8 import Fp8Frozen
+from tenbin.decoder.frozen import PackedLinear
 from tenbin.decoder.pointwise import E4M3, quantized, transposed
 from tenbin.models.lora import activate
 
@@ -103,7 +104,7 @@ def test_rows_alone_are_views():
 
 def test_as_a_module():
     weight, bias = rand(12, 16), rand(12, seed=1)
-    module = Fp8Linear(Fp8Frozen.make(weight, bias))
+    module = PackedLinear(Fp8Frozen.make(weight, bias))
     assert (module.in_features, module.out_features) == (16, 12)
     assert module.weight.shape == (12, 16)
     assert not list(module.parameters())  # nothing to train
@@ -124,9 +125,9 @@ def test_the_model_of_transformers_generates_with_the_same_weights(family):
     model = with_adapters(tiny_model(family), "a")
     before = model(tiny_batch()).logits
     decoder = Decoder(model, quantizing)
-    kinds = {name.rsplit(".", 1)[-1] for name, m in model.named_modules() if isinstance(m, Fp8Linear)}
+    kinds = {name.rsplit(".", 1)[-1] for name, m in model.named_modules() if isinstance(m, PackedLinear)}
     assert kinds == {"base"}  # every wrapped map, and no other
-    held = [m.frozen.weight for m in model.modules() if isinstance(m, Fp8Linear)]
+    held = [m.frozen.weight for m in model.modules() if isinstance(m, PackedLinear)]
     assert all(w.dtype == E4M3 for w in held)
     own = {g.frozen.weight.untyped_storage().data_ptr() for b in decoder.blocks for g in b.groups}
     assert {w.untyped_storage().data_ptr() for w in held} == own  # one copy
@@ -151,9 +152,21 @@ def test_the_model_of_transformers_generates_with_the_same_weights(family):
 def test_without_adapters_too(family):
     model = tiny_model(family)
     decoder = Decoder(model, quantizing)
-    assert any(isinstance(m, Fp8Linear) for m in model.modules())
+    assert any(isinstance(m, PackedLinear) for m in model.modules())
     text = sequences((11,))[0]
     with torch.no_grad():
         logits = model(text[None]).logits[0, :-1]
     expected = torch.nn.functional.cross_entropy(logits, text[1:], reduction="none")
     assert torch.allclose(decoder.losses(packed([text])), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_the_other_order_is_kept_while_it_is_wanted():
+    decoder = Decoder(tiny_model("llama", torch.float32), Fp8Frozen.make)
+    weights = [group.frozen for block in decoder.blocks for group in block.groups]
+    assert all(frozen.turned is None for frozen in weights)
+    decoder.turn(keep=True)
+    for frozen, group in zip(weights, [g for b in decoder.blocks for g in b.groups], strict=True):
+        assert torch.equal(group.frozen.turned.view(torch.uint8), frozen.weight.view(torch.uint8).t())
+        assert group.frozen.weight is frozen.weight
+    decoder.turn(keep=False)
+    assert all(group.frozen.turned is None for block in decoder.blocks for group in block.groups)

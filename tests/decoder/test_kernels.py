@@ -47,6 +47,15 @@ def test_sums(rank, residual):
     checks.check_sums(HERE, rank, residual)
 
 
+@pytest.mark.parametrize("bounded", [True, False])
+def test_merged_attentions(bounded):
+    checks.check_merge(HERE, bounded)
+
+
+def test_added_rows():
+    checks.check_added_rows(HERE)
+
+
 @pytest.mark.parametrize("scaled", [True, False])
 def test_quantization(scaled):
     # The interpreter cuts digits off where a GPU rounds: off by one of the 3 bits.

@@ -57,6 +57,17 @@ def test_sums(on, rank, residual):
 
 
 @everywhere
+@pytest.mark.parametrize("bounded", [True, False])
+def test_merged_attentions(on, bounded):
+    checks.check_merge(on, bounded)
+
+
+@everywhere
+def test_added_rows(on):
+    checks.check_added_rows(on)
+
+
+@everywhere
 @pytest.mark.parametrize("scaled", [True, False])
 def test_quantization(on, scaled):
     # A quotient half-way between two values of e4m3 may fall to either side: few do.

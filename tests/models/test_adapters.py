@@ -11,7 +11,8 @@ from tenbin.config import LoraConfig
 from tenbin.errors import ModelError, StorageError
 from tenbin.models import files
 from tenbin.models.adapters import CONFIG, INFO, WEIGHTS, read_adapter, read_folder, write_adapter
-from tenbin.models.lora import activate, adapters, add_adapter, inject, merge, trainable
+from tenbin.models.lora import activate, adapters, add_adapter, inject, trainable
+from tenbin.models.merging import merge
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

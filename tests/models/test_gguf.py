@@ -14,7 +14,8 @@ from tenbin.models import gguf as conversion
 from tenbin.models.adapters import read_adapter, write_adapter
 from tenbin.models.gguf import convert, read_architecture
 from tenbin.models.loading import load_model, resolve_source
-from tenbin.models.lora import activate, add_adapter, inject, merge
+from tenbin.models.lora import activate, add_adapter, inject
+from tenbin.models.merging import merge
 from tenbin.models.tokenizer import PROBES
 
 # The reader of GGUF files and its helpers use names of numpy and transformers that are to go.

@@ -19,7 +19,6 @@ from tenbin.models.lora import (
     inject,
     linear_names,
     lora_layers,
-    merge,
     remove_adapter,
     set_micro_batch,
     trainable,
@@ -192,23 +191,11 @@ def test_names_that_cannot_be(name):
 
 def test_unknown_adapters_are_refused():
     model = with_adapter()
-    for act in (activate, trainable, remove_adapter, merge, config_of):
+    for act in (activate, trainable, remove_adapter, config_of):
         with pytest.raises(ModelError, match="use one of: a"):
             act(model, "b")
     with pytest.raises(ModelError, match="inject first"):
         add_adapter(tiny_model("llama"), "a", R4, seed=0)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-5), (torch.float64, 1e-12)])
-def test_merged_equals_adapter(family, dtype, tolerance):
-    model, ids = with_adapter(family, dtype=dtype), tiny_batch()
-    with activate(model, "a"):
-        expected = model(ids).logits
-    keys = set(tiny_model(family).state_dict())
-    merge(model, "a")
-    assert set(model.state_dict()) == keys  # a plain model again
-    torch.testing.assert_close(model(ids).logits, expected, rtol=tolerance, atol=tolerance)
 
 
 def test_bf16_base_keeps_fp32_masters_and_computes_in_bf16():

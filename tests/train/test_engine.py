@@ -25,11 +25,15 @@ from tests.train.training import (
 )
 
 from tenbin.decoder.block import Keep
+from tenbin.decoder.decoder import Decoder
+from tenbin.decoder.linear import LinearGroup
 from tenbin.errors import BudgetError, Interrupted
 from tenbin.memory import KeepLevels
 from tenbin.runs import EpochRecord, Run
 from tenbin.train.checkpoint import read_checkpoint
+from tenbin.train import engine
 from tenbin.train.engine import best_epoch, train
+from tenbin.train.job import TrainJob
 from tenbin.train.room import Room
 
 DROPOUT = [0.0, 0.2]
@@ -224,6 +228,51 @@ def test_what_does_not_fit_is_done_again_in_smaller_micro_batches(tmp_path, name
         assert not memory_events(tmp_path / "straight" / job.name)
 
 
+@pytest.mark.parametrize("at", [3, 4, 12])
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (LinearGroup, "use"),
+        (LinearGroup, "backward"),
+        (Decoder, "give_gradients"),
+        (TrainJob, "clip"),
+    ],
+    ids=["adapters", "pass", "gradients", "clipping"],
+)
+def test_wherever_a_step_runs_out_of_memory_nothing_of_it_counts(tmp_path, monkeypatch, owner, name, at):
+    """Once, in a step of two adapters, before or after the call that was made."""
+    setting = {"names": NAMES[:2], "dtype": torch.float64}
+    straight, expected = whole_training(tmp_path / "straight", most_tokens=400, **setting)
+    inner, step, count, within = getattr(owner, name), engine._step, 0, False
+
+    def fails(*args, **kwargs):
+        nonlocal count
+        count += within
+        if within and count == at and at % 2:
+            raise torch.OutOfMemoryError("made up")
+        found = inner(*args, **kwargs)
+        if within and count == at:
+            raise torch.OutOfMemoryError("made up")
+        return found
+
+    def stepping(*args):
+        nonlocal within
+        within = True
+        try:
+            return step(*args)
+        finally:
+            within = False
+
+    monkeypatch.setattr(owner, name, fails)
+    monkeypatch.setattr(engine, "_step", stepping)
+    jobs, progress = whole_training(tmp_path / "short", most_tokens=400, **setting)
+    assert count >= at
+    for job, other, done, wanted in zip(straight, jobs, progress, expected, strict=True):
+        assert_near(job, other)
+        assert done.num_examples == wanted.num_examples
+        assert len(memory_events(tmp_path / "short" / job.name)) == 1
+
+
 def test_when_micro_batches_are_as_small_as_they_get_less_is_kept(tmp_path):
     (straight,), _ = whole_training(tmp_path / "straight", dtype=torch.float64)
     decoder, job = tiny_job(dtype=torch.float64)
@@ -253,6 +302,66 @@ def test_when_nothing_is_left_to_give_up_the_training_says_so(tmp_path, levels):
     assert job.step == 0
     assert all(torch.equal(p, before[name]) for name, p in job.parameters.items())
     assert all(p.grad is None for p in job.parameters.values())
+
+
+def test_a_stop_asked_for_between_two_looks_saves_what_was_counted(tmp_path, monkeypatch):
+    """Ctrl-C comes when it was already seen that nobody had asked: the step under way still counts."""
+
+    class Late:
+        looks = 0
+
+        @property
+        def asked(self):
+            self.looks += 1
+            return self.looks == 6  # the second look of the third round
+
+    monkeypatch.setattr(engine, "_Stop", Late)
+    decoder, job = tiny_job(checkpoint_every_s=1e9)
+    runs = trainings(tmp_path, [job])
+    with pytest.raises(Interrupted):
+        train(decoder, runs, tiny_examples(), Room(40))
+    state = read_checkpoint(tmp_path / "a" / "checkpoint").state
+    assert state["step"] == 2
+    assert state["progress"]["num_examples"] == 8
+
+
+def test_a_step_is_said_when_it_is_done_on_a_cpu(tmp_path, monkeypatch):
+    """Not when the next one is done: a step may take a minute."""
+    said, begun = [], []
+    inner = engine.begin_step
+
+    def begin(decoder, jobs, *args):
+        begun.append((jobs[0].step, list(said)))
+        return inner(decoder, jobs, *args)
+
+    monkeypatch.setattr(engine, "begin_step", begin)
+    decoder, job = tiny_job(epochs=1)
+    train(
+        decoder,
+        trainings(tmp_path, [job], lambda: hooks(on_step=lambda stats: said.append(stats.step))),
+        tiny_examples(),
+        Room(40),
+    )
+    assert begun == [(n, list(range(1, n + 1))) for n in range(4)]
+
+
+def test_a_decoder_that_others_used_takes_the_restored_weights(tmp_path):
+    """The same jobs, taken back to an older checkpoint, are not trained with what was in use before."""
+    decoder, job = tiny_job()
+    before = decoder.names, decoder.users
+    decoder.use([job.name], [job])
+    seen = []
+
+    def on_step(stats):
+        seen.append(decoder.users)
+
+    release = decoder.release
+    released = []
+    decoder.release = lambda: (released.append(decoder.users), release())[1]
+    train(decoder, trainings(tmp_path, [job], lambda: hooks(on_step=on_step)), tiny_examples(), Room(40))
+    assert before == ((), ())
+    assert released[0] == (job,)
+    assert all(users == (job,) for users in seen)
 
 
 def record(epoch, value):

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.train.training import same, tiny_examples, tiny_job
 
-from tenbin.train.job import data_order, scheduled_rate
+from tenbin.config import TrainingConfig
+from tenbin.train.job import TrainJob, data_order, scheduled_rate
 from tenbin.train.room import Room
 from tenbin.train.step import train_step
 
@@ -71,3 +72,15 @@ def test_a_restored_job_goes_on_as_if_never_stopped():
         train_step(other, [restored], examples, Room(100))
     assert same(job, restored)
     assert restored.step == 4
+
+
+def test_shuffled_examples_do_not_wait_for_their_group():
+    groups = [str(i // 4) for i in range(40)]
+    orders = {}
+    for order in ("grouped", "shuffled"):
+        config = TrainingConfig(batch_size=40, epochs=1, order=order)
+        parameters = {"a": torch.zeros(2, requires_grad=True)}
+        orders[order] = TrainJob("a", parameters, config, rate=0.1, seed=3).batch(groups, 0)
+    assert orders["grouped"] == data_order(groups, 3, 1)
+    assert orders["shuffled"] == data_order([None] * 40, 3, 1)
+    assert orders["grouped"] != orders["shuffled"]

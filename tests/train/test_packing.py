@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenbin.decoder.layout import SharedPrefix
 from tenbin.models.encode import Encoded
 from tenbin.train.packing import LEAST_SHARED, Bundle, alone, bundles, micro_batches, num_tokens, pack
 
@@ -32,12 +31,12 @@ def test_loss_on_all_takes_every_token_but_the_first_of_each():
 def test_a_shared_prefix_is_laid_down_once():
     examples = [Encoded((1, 2, 3), (4,)), Encoded((9,), (8, 7)), Encoded((1, 2, 5, 6), (7, 8))]
     batch = pack(examples, [Bundle((1,), 0), Bundle((0, 2), 2)], "response")
-    assert batch.input_ids.tolist() == [9, 8, 7, 1, 2, 3, 4, 5, 6, 7, 8]
-    assert batch.position_ids.tolist() == [0, 1, 2, 0, 1, 2, 3, 2, 3, 4, 5]
-    assert batch.layout.offsets == (0, 3, 5, 7, 11)
-    assert batch.layout.prefixes == (SharedPrefix(3, 5, 11),)
-    assert batch.predicts.tolist() == [0, 1, 5, 8, 9]
-    assert batch.labels.tolist() == [8, 7, 4, 7, 8]
+    assert batch.input_ids.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 8, 7]
+    assert batch.position_ids.tolist() == [0, 1, 2, 3, 2, 3, 4, 5, 0, 1, 2]
+    assert batch.layout.offsets == (0, 2, 4, 8, 11)
+    assert batch.layout.branches == (2,)
+    assert batch.predicts.tolist() == [2, 5, 6, 8, 9]
+    assert batch.labels.tolist() == [4, 7, 8, 8, 7]
     assert batch.examples == ()  # nothing is dropped where prefixes are shared
 
 
@@ -145,12 +144,11 @@ def test_a_row_is_laid_out_as_its_bundles_say(examples, most):
         tokens, positions = batch.input_ids.tolist(), batch.position_ids.tolist()
         assert len(tokens) == sum(num_tokens(examples, b) for b in row) == batch.layout.num_tokens
         segments = list(pairwise(batch.layout.offsets))
-        place, targets = 0, []
-        for bundle in row:
-            prefix = range(0)
-            if bundle.shared:
-                prefix = range(*segments[place])
-                place += 1
+        shared = [bundle for bundle in row if bundle.shared]
+        prefixes = dict(zip(shared, segments, strict=False))
+        place, targets = len(shared), []
+        for bundle in (*shared, *(bundle for bundle in row if not bundle.shared)):
+            prefix = range(*prefixes[bundle]) if bundle.shared else range(0)
             for i in bundle.members:
                 whole = [*prefix, *range(*segments[place])]
                 place += 1

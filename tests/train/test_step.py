@@ -166,16 +166,17 @@ def test_several_adapters_at_once_equal_each_alone(family, examples):
         assert_near(job, others[i])
 
 
-def test_adapters_of_different_dropout_in_one_step():
-    """One that drops beside one that does not and shares prefixes."""
+@pytest.mark.parametrize(("most_tokens", "batch_sizes"), [(10_000, (12, 12)), (60, (2, 12)), (60, (12, 2))])
+def test_adapters_of_different_dropout_in_one_step(most_tokens, batch_sizes):
+    """One that drops beside one that does not and shares prefixes; one may need more micro-batches."""
     examples = asked_examples()
 
     def two():
         model = tiny_model("llama", torch.float64)
         inject(model)
-        config = TrainingConfig(batch_size=12)
         jobs = []
         for seed, (name, dropout) in enumerate([("a", 0.3), ("b", 0.0)]):
+            config = TrainingConfig(batch_size=batch_sizes[seed])
             add_adapter(model, name, LoraConfig(rank=2, alpha=8, dropout=dropout), seed=seed)
             parameters = trainable(model, name)
             jobs.append(TrainJob(name, parameters, config, rate=1e-2, seed=seed, drops=dropout > 0))
@@ -183,8 +184,9 @@ def test_adapters_of_different_dropout_in_one_step():
         return Decoder(model), jobs
 
     decoder, jobs = two()
-    stats = train_step(decoder, jobs, examples, Room(10_000))
-    assert stats[1].num_tokens < stats[0].num_tokens
+    stats = train_step(decoder, jobs, examples, Room(most_tokens))
+    if batch_sizes == (12, 12):
+        assert stats[1].num_tokens < stats[0].num_tokens
     for i in range(2):
         alone_in, others = two()
         expected = step(alone_in, others[i], examples, Room(10_000)).loss

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from tenbin.decoder import cpu_attention, plain_attention
+from tenbin.decoder.joining import Rows, add_rows_, merge_
 from tenbin.decoder.layout import Layout
 from tenbin.decoder.pack import placed
-from tenbin.decoder.pointwise import merge_
 
 aten: Any = torch.ops.aten
 CUDNN_FROM = 1024
@@ -31,13 +31,23 @@ class Spans:
     """Pairs of runs of queries and keys: the i-th run of queries meets the i-th run of keys."""
 
     queries: tuple[int, ...]
-    """Offsets, one more than there are runs."""
+    """Offsets, one more than there are runs; the first need not be 0."""
     keys: tuple[int, ...]
     cumulative_queries: Tensor  # (runs + 1,) int32
     cumulative_keys: Tensor  # (runs + 1,) int32
     longest_queries: int
     """Tokens of the longest run of queries."""
     longest_keys: int
+
+    @property
+    def query_rows(self) -> Rows:
+        """Tokens of all runs of queries."""
+        return Rows(self.queries[0], self.queries[-1], self.cumulative_queries)
+
+    @property
+    def key_rows(self) -> Rows:
+        """Tokens of all runs of keys."""
+        return Rows(self.keys[0], self.keys[-1], self.cumulative_keys)
 
     @classmethod
     def make(cls, queries: tuple[int, ...], keys: tuple[int, ...], device: torch.device) -> "Spans":
@@ -52,10 +62,8 @@ class Plan:
     """A layout as the kernels take it: made once a pack, used in every layer."""
 
     own: Spans
-    across: Spans | None
-    """Branches against their prefixes, both gathered."""
-    branch_index: Tensor | None  # (Tb,) int64
-    prefix_index: Tensor | None  # (Tp,) int64
+    across: Spans | None = None
+    """Branches against their prefixes, at the tokens where they stand in the row."""
     longest_shared: int = 0
     """Tokens of the longest prefix with its longest branch."""
 
@@ -63,23 +71,9 @@ class Plan:
     def make(cls, layout: Layout, device: torch.device) -> "Plan":
         """The layout's spans on the device."""
         own = Spans.make(layout.offsets, layout.offsets, device)
-        if not layout.prefixes:
-            return cls(own, None, None, None)
-        queries, keys = [0], [0]
-        branch: list[int] = []
-        prefix: list[int] = []
-        for p in layout.prefixes:
-            branch += range(p.end, p.branches_end)
-            prefix += range(p.start, p.end)
-            queries.append(len(branch))
-            keys.append(len(prefix))
-        return cls(
-            own,
-            Spans.make(tuple(queries), tuple(keys), device),
-            placed(torch.tensor(branch), device),
-            placed(torch.tensor(prefix), device),
-            layout.longest_shared(),
-        )
+        if not layout.branches:
+            return cls(own)
+        return cls(own, Spans.make(*layout.across(), device), layout.longest_shared())
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +98,9 @@ def attend(
         return _cudnn(q, k, v, scale)
     out, log_sum = _forward(q, k, v, plan.own, scale=scale, causal=True, window=window)
     if plan.across is not None:
-        assert plan.branch_index is not None
-        assert plan.prefix_index is not None
         assert window is None or plan.longest_shared <= window, "a window would cut a shared prefix"
-        b, p = plan.branch_index, plan.prefix_index
-        other, other_sum = _forward(q[b], k[p], v[p], plan.across, scale=scale, causal=False, window=None)
-        part, part_sum = out[b], log_sum[b]
-        merge_(part, part_sum, other, other_sum)
-        out[b], log_sum[b] = part, part_sum
+        other, other_sum = _forward(q, k, v, plan.across, scale=scale, causal=False, window=None)
+        merge_(out, log_sum, other, other_sum, plan.across.query_rows)
     return Attended(out, log_sum)
 
 
@@ -132,15 +121,10 @@ def attend_backward(
     out, log_sum = attended.out, attended.log_sum
     dq, dk, dv = _backward(grad, q, k, v, out, log_sum, plan.own, scale=scale, causal=True, window=window)
     if plan.across is not None:
-        b, p = plan.branch_index, plan.prefix_index
-        assert b is not None
-        assert p is not None
-        dqb, dkp, dvp = _backward(
-            grad[b], q[b], k[p], v[p], out[b], log_sum[b], plan.across, scale=scale, causal=False, window=None
-        )
-        dq.index_add_(0, b, dqb)
-        dk.index_add_(0, p, dkp)
-        dv.index_add_(0, p, dvp)
+        more = _backward(grad, q, k, v, out, log_sum, plan.across, scale=scale, causal=False, window=None)
+        rows = (plan.across.query_rows, plan.across.key_rows, plan.across.key_rows)
+        for total, part, there in zip((dq, dk, dv), more, rows, strict=True):
+            add_rows_(total, part, there)
     return dq, dk, dv
 
 
@@ -148,7 +132,7 @@ def _forward(
     q: Tensor, k: Tensor, v: Tensor, spans: Spans, *, scale: float, causal: bool, window: int | None
 ) -> tuple[Tensor, Tensor]:
     """(T, H, Dh) output and (T, H) logarithms of sums."""
-    if (kernel := _without_flash(q)) is not None:
+    if (kernel := without_flash(q)) is not None:
         offsets = (spans.queries, spans.keys)
         found: tuple[Tensor, Tensor] = kernel.forward(
             q, k, v, offsets, scale=scale, causal=causal, window=window
@@ -184,7 +168,7 @@ def _backward(
     causal: bool,
     window: int | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    if (kernel := _without_flash(q)) is not None:
+    if (kernel := without_flash(q)) is not None:
         offsets = (spans.queries, spans.keys)
         found: tuple[Tensor, Tensor, Tensor] = kernel.backward(
             grad, q, k, v, out, log_sum, offsets, scale=scale, causal=causal, window=window
@@ -212,7 +196,7 @@ def _backward(
     return grads
 
 
-def _without_flash(q: Tensor) -> ModuleType | None:
+def without_flash(q: Tensor) -> ModuleType | None:
     """What serves tensors that PyTorch's flash attention for GPUs (Ampere or newer, 16 bits) does not."""
     if not q.is_cuda:
         return cpu_attention

@@ -6,6 +6,7 @@ One layout serves Llama, GPT-2 and Gemma 3, with the parts that only some have l
     h -> norm -> (gate,) up -> activation -> down -> (norm) -> + h
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import NamedTuple
@@ -39,7 +40,8 @@ class Keep(IntEnum):
 class Context:
     """What every block of a pass needs to know of the pack."""
 
-    plan: Plan
+    plan: Plan | None
+    """Who attends to whom; None: `Block.read` is told how to attend."""
     routing: Routing
     tables: dict[str, tuple[Tensor, Tensor]]
     """Cosines and sines (T, Dh) of each kind of layer; {} where positions are not rotated."""
@@ -64,10 +66,16 @@ class Saved:
     down_low: Tensor | None = None
 
 
-class _Heads(NamedTuple):
+class Heads(NamedTuple):
+    """Queries, keys and values as attention takes them."""
+
     q: Tensor  # (T, H, Dh)
     k: Tensor  # (T, Hkv, Dh)
     v: Tensor
+
+
+Attention = Callable[[Heads], Tensor]
+"""(T, H, Dh) of queries, keys and values: what `Block.read` attends with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +120,13 @@ class Block:
         y, s = self._mlp(h, s, ctx, keep)
         return y, s
 
+    def read(self, x: Tensor, ctx: Context, attention: Attention) -> Tensor:
+        """x (T, D) -> the block's output (T, D), attending as told; nothing is kept."""
+        qkv, _ = self._projections(x, ctx)
+        h, _, _ = self._after(x, attention(self._heads(qkv, ctx)), ctx)
+        y, _ = self._mlp(h, Saved(x), ctx, Keep.INPUT)
+        return y
+
     def backward(self, grad: Tensor, s: Saved, ctx: Context) -> Tensor:
         """dy (T, D) -> dx (T, D); gradients of the adapters gather in the groups."""
         s = self._attention(s, ctx)
@@ -119,6 +134,7 @@ class Block:
         s = replace(s, up=None)  # the largest part: it is not needed any more
         assert s.attended is not None
         assert s.qkv is not None
+        assert ctx.plan is not None
         do = dh
         if self.after_attention is not None:
             assert s.o is not None
@@ -137,7 +153,7 @@ class Block:
             window=self.window,
         )
         del dattn, heads
-        dqkv = self._qkv_gradient(s.qkv, _Heads(*grads), ctx)
+        dqkv = self._qkv_gradient(s.qkv, Heads(*grads), ctx)
         del grads
         dlow = self.qkv.low_gradient(dqkv, ctx.routing)
         dn = self.qkv.backward(dqkv, s.qkv_low)
@@ -149,32 +165,44 @@ class Block:
     def _attention(self, s: Saved, ctx: Context) -> Saved:
         """Everything up to h that is not there yet."""
         if s.qkv is None:
-            qkv, low = self.qkv.forward(self.attention_norm.forward(s.x), ctx.routing)
-            heads = (self.num_heads, self.num_kv_heads, self.num_kv_heads)
-            tables = self._tables(ctx) if self.q_norm is None else (None, None)
-            pointwise.finish_heads_(qkv, self.qkv.pending(low), self.head_dim, heads, *tables)
+            qkv, low = self._projections(s.x, ctx)
             s = replace(s, qkv=qkv, qkv_low=low)
         assert s.qkv is not None
         if s.attended is None:
+            assert ctx.plan is not None
             attended = attend(*self._heads(s.qkv, ctx), ctx.plan, scale=self.scale, window=self.window)
             s = replace(s, attended=attended)
         if s.h is None:
             assert s.attended is not None
-            o, low = self.o.forward(s.attended.out.flatten(1), ctx.routing)
-            pending = self.o.pending(low)
-            if self.after_attention is not None:
-                if pending is not None:
-                    pointwise.add(o, None, pending, o)
-                s = replace(s, o=o, o_low=low, h=s.x + self.after_attention.forward(o))
-            else:
-                pointwise.add(o, s.x, pending, o)
-                s = replace(s, o_low=low, h=o)
+            h, o, low = self._after(s.x, s.attended.out, ctx)
+            s = replace(s, o=o, o_low=low, h=h)
         return s
+
+    def _projections(self, x: Tensor, ctx: Context) -> tuple[Tensor, Tensor | None]:
+        """x (T, D) -> (T, (H + 2 Hkv) Dh), rotated where there is no norm of q and k, and their low."""
+        qkv, low = self.qkv.forward(self.attention_norm.forward(x), ctx.routing)
+        heads = (self.num_heads, self.num_kv_heads, self.num_kv_heads)
+        tables = self._tables(ctx) if self.q_norm is None else (None, None)
+        pointwise.finish_heads_(qkv, self.qkv.pending(low), self.head_dim, heads, *tables)
+        return qkv, low
+
+    def _after(
+        self, x: Tensor, attended: Tensor, ctx: Context
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """x (T, D) and attention's output (T, H, Dh) -> (h, o where a norm follows, o's low)."""
+        o, low = self.o.forward(attended.flatten(1), ctx.routing)
+        pending = self.o.pending(low)
+        if self.after_attention is None:
+            pointwise.add(o, x, pending, o)
+            return o, None, low
+        if pending is not None:
+            pointwise.add(o, None, pending, o)
+        return x + self.after_attention.forward(o), o, low
 
     def _tables(self, ctx: Context) -> tuple[Tensor, Tensor] | tuple[None, None]:
         return (None, None) if self.rotation is None else ctx.tables[self.rotation]
 
-    def _heads(self, qkv: Tensor, ctx: Context) -> _Heads:
+    def _heads(self, qkv: Tensor, ctx: Context) -> Heads:
         widths = [n * self.head_dim for n in (self.num_heads, self.num_kv_heads, self.num_kv_heads)]
         q, k, v = (torch.unflatten(part, 1, (-1, self.head_dim)) for part in torch.split(qkv, widths, dim=1))
         if self.q_norm is not None and self.k_norm is not None:
@@ -183,9 +211,9 @@ class Block:
                 pointwise.finish_heads_(
                     x.flatten(1), None, self.head_dim, (x.shape[1], 0, 0), *self._tables(ctx)
                 )
-        return _Heads(q, k, v)
+        return Heads(q, k, v)
 
-    def _qkv_gradient(self, qkv: Tensor, d: _Heads, ctx: Context) -> Tensor:
+    def _qkv_gradient(self, qkv: Tensor, d: Heads, ctx: Context) -> Tensor:
         """(T, (H + 2 Hkv) Dh): the projections' gradients from those of the heads."""
         flat = pointwise.heads_gradient(*d, *self._tables(ctx))
         if self.q_norm is None or self.k_norm is None:

@@ -1,19 +1,23 @@
 """Decoder: losses and adapter gradients of a pack, by blocks whose forward and backward are written out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from itertools import repeat
 
 import torch
 from torch import Tensor, nn
 
-from tenbin.decoder.attend import Plan
 from tenbin.decoder.block import Context, Keep, Saved
-from tenbin.decoder.families import MakeFrozen, take_apart
+from tenbin.decoder.families import MakeFrozen, Parts, take_apart
+from tenbin.decoder.fixed import FixedRow
+from tenbin.decoder.fp8 import Fp8Frozen
 from tenbin.decoder.frozen import PlainFrozen
 from tenbin.decoder.host import HostMemory
 from tenbin.decoder.linear import Routing
 from tenbin.decoder.loss import cross_entropy
 from tenbin.decoder.pack import PackedBatch
+from tenbin.decoder.passing import Pass
+from tenbin.decoder.replay import Replays
 
 MLP_ROWS = 16384
 """Rows of the widest products in memory at once, where they are not kept."""
@@ -34,11 +38,24 @@ class Decoder:
         self._parts = parts
         self._names: tuple[str, ...] = ()
         self._host: HostMemory | None = None
+        self._replays: Replays | None = None
+        self._masters: tuple[Tensor, ...] = ()
+        """The adapters' own weights when `use` was called."""
+        self.users: tuple[object, ...] = ()
+        """Whose adapters are in use: whoever else has adapters of the same names must call `use`."""
+        self._turned = False
+        self._given = True
+        """What the passes gathered so far was given away: the next begins from 0."""
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self._parts.head.device
+
+    @property
+    def parts(self) -> Parts:
+        """What the model was taken apart into."""
+        return self._parts
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -50,13 +67,45 @@ class Decoder:
         """Number of blocks."""
         return len(self.blocks)
 
-    def use(self, names: Sequence[str]) -> None:
-        """Train these adapters from now on: each takes part in every pass that routes tokens to it."""
-        self._names = tuple(names)
+    def use(self, names: Sequence[str], users: Sequence[object] = ()) -> None:
+        """Train these adapters from now on: each takes part in every pass that routes tokens to it.
+
+        Args:
+            users: who asked, for `users`.
+        """
+        self.release()  # graphs know the old adapters' memory
+        # Nobody's until all is there: what runs out of memory half way has to be asked for again.
+        self._names, self.users, self._given, self._masters = (), (), True, ()
         for block in self.blocks:
             for group in block.groups:
                 group.use(names)
+        self._names = tuple(names)
         self.refresh()
+        self._masters, self.users = self._masters_of(names), tuple(users)
+
+    def holds(self, names: Sequence[str]) -> bool:
+        """Whether these are in use, and are still those that the model holds: not removed and made anew."""
+        now = self._masters_of(self._names)
+        same = len(now) == len(self._masters) and all(
+            a is b for a, b in zip(now, self._masters, strict=True)
+        )
+        return same and set(names) <= set(self._names)
+
+    def _masters_of(self, names: Sequence[str]) -> tuple[Tensor, ...]:
+        parts = [part for block in self.blocks for group in block.groups for part in group.parts]
+        layers = [part.layer for part in parts if part.layer is not None]
+        return tuple(layer.lora_A[name] for layer in layers for name in names if name in layer.configs)
+
+    def turn(self, *, keep: bool) -> None:
+        """Keep frozen weights of 8 bits in their other order too, for the backward pass, or no longer."""
+        if keep == self._turned:
+            return
+        self.release()
+        self._turned = keep
+        for block in self.blocks:
+            for group in block.groups:
+                if isinstance(group.frozen, Fp8Frozen):
+                    group.frozen = group.frozen.turning(keep=keep)
 
     @torch.no_grad()
     def refresh(self) -> None:
@@ -88,26 +137,69 @@ class Decoder:
             (N,) in nats, float32 or float64.
         """
         routing = routing or Routing(self._names, ((0, batch.num_tokens),))
-        x = self._parts.embed(batch.input_ids, batch.position_ids)  # (T, D)
-        ctx = Context(
-            Plan.make(batch.layout, self.device),
-            routing,
-            self._parts.rotations(x, batch.position_ids),
-            MLP_ROWS,
-        )
+        if scales is not None:
+            self._begin_gathering()
+        return self._losses(Pass.of(batch, routing, scales, self.device), keep)
+
+    @torch.no_grad()
+    def replayed_losses(self, row: FixedRow, keep: Sequence[Keep] | None = None) -> Tensor:
+        """The same of a row of one of few shapes, with gradients; from its second time on as a CUDA graph.
+
+        Returns:
+            (N,) of the row's own targets, valid until the next pass.
+        """
+        self._begin_gathering()
+        return self._graphs().losses(row, keep)[: row.num_targets]
+
+    @torch.no_grad()
+    def replayed_update(self, key: Hashable, update: Callable[[], Tensor]) -> Tensor:
+        """Give the gradients, let `update` change the master weights by them, and refresh their copies.
+
+        From its second time on a CUDA graph, so `update` is called twice at most: what it does on the host
+        must be done by the caller.
+
+        Returns:
+            what `update` gave, valid until the next time.
+        """
+
+        def work() -> Tensor:
+            self.give_gradients()
+            found = update()
+            self.refresh()
+            return found
+
+        found = self._graphs().result(key, work)
+        self._given = True
+        return found
+
+    def _graphs(self) -> Replays:
+        if self._replays is None:
+            self._replays = Replays(self._losses, self.device, self._names)
+        return self._replays
+
+    def release(self) -> bool:
+        """Give back the memory that CUDA graphs hold; whether there was any."""
+        replays, self._replays = self._replays, None
+        return replays is not None and replays.clear()
+
+    def _losses(self, p: Pass, keep: Sequence[Keep] | None) -> Tensor:
+        x = self._parts.embed(p.input_ids, p.position_ids)  # (T, D)
+        # Masks are made anew in every pass: a graph must make its own of the owners that it finds.
+        routing = p.routing if p.routing.owners is None else replace(p.routing, masks={})
+        ctx = Context(p.plan, routing, self._parts.rotations(x, p.position_ids), MLP_ROWS)
         saved: list[Saved] = []
         levels = keep if keep is not None else repeat(Keep.ALL, self.num_layers)
         for index, (block, level) in enumerate(zip(self.blocks, levels, strict=True)):
-            x, s = block.forward(x, ctx, level if scales is not None else Keep.INPUT)
-            if scales is not None:
+            x, s = block.forward(x, ctx, level if p.scales is not None else Keep.INPUT)
+            if p.scales is not None:
                 saved.append(self._to_host(index, s) if level == Keep.HOST else s)
-        states = x[batch.predicts]
+        states = x[p.predicts]
         hidden = self._parts.final_norm.forward(states)
-        out, slope = cross_entropy(hidden, self._parts.head, batch.labels, scales)
+        out, slope = cross_entropy(hidden, self._parts.head, p.labels, p.scales)
         if slope is not None:
             gradient, _ = self._parts.final_norm.backward(states, slope, torch.zeros_like(slope))
             grad = torch.zeros_like(x)
-            grad[batch.predicts] = gradient
+            grad[p.predicts] = gradient
             del x, states, hidden, slope
             self._backward(grad, saved, ctx)
         return out
@@ -126,27 +218,36 @@ class Decoder:
 
     @torch.no_grad()
     def give_gradients(self) -> None:
-        """Add what the passes gathered to the master weights' `grad`, and forget it."""
-        found: list[tuple[Tensor, Tensor, float]] = []
-        for block in self.blocks:
-            for group in block.groups:
-                if group.grad_a is None:
-                    continue
-                found += group.gradients()
+        """Add what the passes gathered to the master weights' `grad`; the next pass begins anew.
+
+        Where a master weight has no gradient it gets the memory in which this one gathered: what is read
+        there is valid until the next pass.
+        """
+        if self._given:
+            return
+        self._given = True
+        found = [one for block in self.blocks for group in block.groups for one in group.gradients()]
         _scale([(gradient, factor) for _, gradient, factor in found])
         for master, gradient, _ in found:
             if master.grad is None:
                 master.grad = gradient.to(master.dtype).contiguous()
             else:
+                shared = master.grad.data_ptr() == gradient.data_ptr()
+                assert not shared, "the gradient of the pass before was not taken"
                 master.grad += gradient
 
     def forget_gradients(self) -> None:
         """Drop what a pass gathered that did not end."""
-        for block in self.blocks:
-            for group in block.groups:
-                group.forget()
+        self._given = True
         if self._host is not None:
             self._host.forget()
+
+    def _begin_gathering(self) -> None:
+        """Gradients gather from 0."""
+        if self._given:
+            there = [one for block in self.blocks for group in block.groups for one in group.gathered()]
+            torch._foreach_zero_(there)
+            self._given = False
 
 
 def _scale(tensors: list[tuple[Tensor, float]]) -> None:

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from tenbin.decoder.block import Block
-from tenbin.decoder.fp8 import Fp8Frozen, Fp8Linear
-from tenbin.decoder.frozen import PlainFrozen
+from tenbin.decoder.fp8 import Fp8Frozen
+from tenbin.decoder.frozen import PackedLinear, PlainFrozen
 from tenbin.decoder.linear import LinearGroup, Part
+from tenbin.decoder.nf4 import Nf4Frozen
 from tenbin.decoder.norm import Norm
 from tenbin.decoder.pointwise import Activation
 from tenbin.errors import ModelError, Problem
@@ -31,7 +32,7 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 
 
-MakeFrozen = Callable[[Tensor, Tensor | None], PlainFrozen | Fp8Frozen]
+MakeFrozen = Callable[[Tensor, Tensor | None], PlainFrozen | Fp8Frozen | Nf4Frozen]
 _MakeGroup = Callable[..., LinearGroup]
 
 
@@ -210,8 +211,8 @@ def _group(model: nn.Module, make: MakeFrozen, *modules: nn.Module) -> LinearGro
     parts, start = [], 0
     for module, base, width in zip(modules, bases, widths, strict=True):
         end = start + width
-        if isinstance(frozen, Fp8Frozen):
-            _replace(model, module, base, Fp8Linear(frozen.rows(start, end)))
+        if not isinstance(frozen, PlainFrozen):
+            _replace(model, module, base, PackedLinear(frozen.rows(start, end)))
         parts.append(Part(start, end, module if isinstance(module, LoraLinear) else None))
         start = end
     return LinearGroup(frozen, tuple(parts))
@@ -220,7 +221,7 @@ def _group(model: nn.Module, make: MakeFrozen, *modules: nn.Module) -> LinearGro
 def _replace(model: nn.Module, module: nn.Module, base: nn.Module, by: nn.Module) -> None:
     """Put another module in the place of a linear map, inside its adapters' layer where it has one."""
     if isinstance(module, LoraLinear):
-        module.base = by  # type: ignore[assignment]  # what LoraLinear asks of its base, an Fp8Linear has
+        module.base = by  # type: ignore[assignment]  # what LoraLinear asks of its base, it has
         return
     path = next(name for name, other in model.named_modules() if other is base)
     model.set_submodule(path, by)

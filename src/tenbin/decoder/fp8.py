@@ -11,11 +11,11 @@ write of a byte a weight), or kept where there is memory for both (`keep_transpo
 Source: row-wise scales as in Micikevicius et al. 2022 (arXiv 2209.05433), section 3.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import linear
 
 from tenbin.decoder.pointwise import E4M3, quantized, transposed, wide
@@ -53,10 +53,19 @@ class Fp8Frozen:
         """K."""
         return self.weight.shape[1]
 
+    @property
+    def out_features(self) -> int:
+        """N."""
+        return self.weight.shape[0]
+
     def rows(self, start: int, end: int) -> "Fp8Frozen":
         """Output rows [start, end) alone, as views."""
         bias = None if self.bias is None else self.bias[start:end]
         return Fp8Frozen(self.weight[start:end], self.row_scale[start:end], bias, self.dtype)
+
+    def turning(self, *, keep: bool) -> "Fp8Frozen":
+        """The same weight, its other order kept or not."""
+        return replace(self, turned=transposed(self.weight) if keep else None)
 
     def plain(self) -> Tensor:
         """The weight in the type of inputs and outputs."""
@@ -92,34 +101,6 @@ class Fp8Frozen:
             out_dtype=self.dtype,
             use_fast_accum=True,
         )
-
-
-class Fp8Linear(nn.Module):
-    """The same weight as a module, for the model of transformers that generates."""
-
-    def __init__(self, frozen: Fp8Frozen) -> None:
-        super().__init__()
-        self.frozen = frozen
-        self.bias = frozen.bias
-
-    @property
-    def weight(self) -> Tensor:
-        """(N, K), made anew in the type of inputs and outputs."""
-        return self.frozen.plain()
-
-    @property
-    def in_features(self) -> int:
-        """K."""
-        return self.frozen.in_features
-
-    @property
-    def out_features(self) -> int:
-        """N."""
-        return self.frozen.weight.shape[0]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x (..., K) -> (..., N)."""
-        return self.frozen.forward(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
 
 
 @lru_cache(maxsize=16)

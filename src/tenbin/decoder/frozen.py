@@ -1,10 +1,10 @@
-"""Frozen: a weight that is not trained, as the products of forward and backward take it."""
+"""Frozen: a weight that is not trained, as the products of forward and backward take it; also as a module."""
 
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import linear
 
 
@@ -64,3 +64,49 @@ class PlainFrozen:
     def backward(self, grad: Tensor) -> Tensor:
         """dy (T, N) -> dx (T, K)."""
         return grad @ self.weight
+
+
+class Packed(Frozen, Protocol):
+    """A frozen weight in fewer bits."""
+
+    @property
+    def bias(self) -> Tensor | None:
+        """(N,)."""
+        ...
+
+    @property
+    def out_features(self) -> int:
+        """N."""
+        ...
+
+    def plain(self) -> Tensor:
+        """The weight (N, K) in the type of inputs and outputs."""
+        ...
+
+
+class PackedLinear(nn.Module):
+    """A weight in fewer bits as a module, for the model of transformers that generates."""
+
+    def __init__(self, frozen: Packed) -> None:
+        super().__init__()
+        self.frozen = frozen
+        self.bias = frozen.bias
+
+    @property
+    def weight(self) -> Tensor:
+        """(N, K), made anew in the type of inputs and outputs."""
+        return self.frozen.plain()
+
+    @property
+    def in_features(self) -> int:
+        """K."""
+        return self.frozen.in_features
+
+    @property
+    def out_features(self) -> int:
+        """N."""
+        return self.frozen.out_features
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (..., K) -> (..., N)."""
+        return self.frozen.forward(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from tenbin.decoder.low_rank import LowRank
 
+# Rows differ from pack to pack: a kernel is not compiled anew because there are a multiple of 16, or one.
 SILU, GELU = 0, 1
 _KINDS = {"silu": SILU, "gelu_tanh": GELU}
 
@@ -125,7 +126,7 @@ def norm_backward(
     return dx, out
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["T"])
 def _heads_kernel(
     qkv, low, b, cos, sin, T, total, rotated, first_kv, first_v, stride, low_stride, b_stride, D: tl.constexpr,
     HALF: tl.constexpr, BT: tl.constexpr, R: tl.constexpr, RP: tl.constexpr, PRECISION: tl.constexpr,
@@ -192,7 +193,7 @@ def finish_heads_(
     )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["T"])
 def _heads_gradient_kernel(
     dq, dk, dv, cos, sin, out, T, q_heads, kv_heads, q_stride, k_stride, v_stride, out_stride,
     q_head, k_head, v_head, rotated, D: tl.constexpr, HALF: tl.constexpr, BT: tl.constexpr,
@@ -256,7 +257,7 @@ def _activation(g, KIND: tl.constexpr):
     return 0.5 * g * (1 + t), 0.5 * (1 + t) + 0.5 * g * (1 - t * t) * slope
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["T"])
 def _activation_kernel(
     up, low, b, out, T, up_stride, low_stride, b_stride, WIDTH: tl.constexpr, KIND: tl.constexpr,
     GATED: tl.constexpr, BT: tl.constexpr, BN: tl.constexpr, R: tl.constexpr, RP: tl.constexpr,
@@ -282,7 +283,7 @@ def _activation_kernel(
     tl.store(out + r64[:, None] * WIDTH + n[None, :], y.to(out.dtype.element_ty), mask=mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["T"])
 def _activation_backward_kernel(
     up, grad, low, b, dlow, a, T, up_stride, low_stride, b_stride, dlow_stride, a_stride, WIDTH: tl.constexpr,
     KIND: tl.constexpr, GATED: tl.constexpr, BT: tl.constexpr, BN: tl.constexpr, R: tl.constexpr,
@@ -327,12 +328,12 @@ def activation(up: Tensor, kind: str, gated: bool, low: LowRank | None) -> Tenso
     width = up.shape[1] // 2 if gated else up.shape[1]
     out = torch.empty(up.shape[0], width, dtype=up.dtype, device=up.device)
     rank = low.rank if low is not None else 0
-    bt, bn = 32, 128
+    bt, bn = 16, 128
     _activation_kernel[(triton.cdiv(width, bn), triton.cdiv(up.shape[0], bt))](
         up, low.low if low is not None else up, low.b if low is not None else up, out, up.shape[0],
         up.stride(0), low.low.stride(0) if low is not None else 0, low.b.stride(0) if low is not None else 0,
         width, _KINDS[kind], gated, bt, bn, rank, max(16, triton.next_power_of_2(rank)), _precision(up),
-        num_warps=8,
+        num_warps=4,
     )
     return out
 
@@ -345,18 +346,18 @@ def activation_backward_(
     width = grad.shape[1]
     rank = low.rank if low is not None else 0
     wide = dlow.shape[1] if dlow is not None else 0
-    bt, bn = 32, 128
+    bt, bn = 16, 128
     _activation_backward_kernel[(triton.cdiv(width, bn), triton.cdiv(up.shape[0], bt))](
         up, grad, low.low if low is not None else up, low.b if low is not None else up,
         dlow if dlow is not None else up, a if a is not None else up, up.shape[0], up.stride(0),
         low.low.stride(0) if low is not None else 0, low.b.stride(0) if low is not None else 0,
         dlow.stride(0) if dlow is not None else 0, a.stride(0) if a is not None else 0, width, _KINDS[kind],
         gated, bt, bn, rank, max(16, triton.next_power_of_2(rank)), wide,
-        max(16, triton.next_power_of_2(wide)), _precision(up), num_warps=8,
+        max(16, triton.next_power_of_2(wide)), _precision(up), num_warps=4,
     )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["T"])
 def _add_kernel(
     y, residual, low, b, out, T, low_stride, b_stride, WIDTH: tl.constexpr, RESIDUAL: tl.constexpr,
     BT: tl.constexpr, BN: tl.constexpr, R: tl.constexpr, RP: tl.constexpr, PRECISION: tl.constexpr,
@@ -378,13 +379,13 @@ def _add_kernel(
 def add(y: Tensor, residual: Tensor | None, low: LowRank | None, out: Tensor) -> None:
     """out = y + low B^T + residual, all (T, D) and contiguous; `out` may be `y`."""
     rank = low.rank if low is not None else 0
-    bt, bn = 32, 128
+    bt, bn = 16, 256
     width = y.shape[1]
     _add_kernel[(triton.cdiv(width, bn), triton.cdiv(y.shape[0], bt))](
         y, residual if residual is not None else y, low.low if low is not None else y,
         low.b if low is not None else y, out, y.shape[0], low.low.stride(0) if low is not None else 0,
         low.b.stride(0) if low is not None else 0, width, residual is not None, bt, bn, rank,
-        max(16, triton.next_power_of_2(rank)), _precision(y), num_warps=8,
+        max(16, triton.next_power_of_2(rank)), _precision(y), num_warps=4,
     )
 
 

@@ -48,7 +48,7 @@ class _Low:
     start: int
     end: int
     b: Tensor  # (N_i, r of all adapters)
-    grad_b: Tensor | None = None
+    grad_b: Tensor  # (N_i, r), float32 or float64
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +56,17 @@ class Routing:
     """Which tokens of a pack belong to which adapter."""
 
     names: tuple[str, ...]
+    """Of the adapter of each span: one may have several."""
     spans: tuple[tuple[int, int], ...]
-    """Tokens [start, end) of each adapter."""
+    """Tokens [start, end)."""
     draws: tuple[tuple[tuple[int, int, int], ...], ...] = ()
-    """Of each adapter, for dropout: (start, end, number) of runs of its tokens that draw one mask, end to
-    end."""
+    """Of each span, for dropout: (start, end, number) of runs of its tokens that draw a mask, end to end; ()
+    where nothing is dropped: not in training."""
+    owners: Tensor | None = None
+    """(T,) int64, number of each token's adapter among those in use: instead of names and spans, where they
+    are not known beforehand. (A CUDA graph is made once for many packs.)"""
+    masks: dict[tuple[tuple[str, int], ...], Tensor] = field(default_factory=dict, compare=False)
+    """Made of the owners by the first group that needs them, for all of the pass."""
 
 
 @dataclass(slots=True)
@@ -79,6 +85,8 @@ class LinearGroup:
     _pairs: list[tuple[Tensor, Tensor, float]] = field(default_factory=list)
     _columns: tuple[tuple[str, int], ...] = ()
     """(adapter, its rank) in the order of low's columns."""
+    _owners: Tensor | None = None
+    """(R,) number of each column's adapter among those in use."""
 
     @property
     def rank(self) -> int:
@@ -94,6 +102,7 @@ class LinearGroup:
         size: dict[str, Any] = {"dtype": weight.dtype, "device": weight.device}
         self.a = torch.empty(sum(ranks), weight.in_features, **size) if held else None
         self._b = None
+        gathers = wide(torch.empty(0, dtype=weight.dtype)).dtype
         alike = len(held) == len(self.parts) and len({adapters for *_, adapters in held}) == 1
         if self.a is not None and has_kernels(self.a) and alike:
             self._b = torch.empty(self.parts[-1].end, ranks[0], **size)
@@ -101,12 +110,14 @@ class LinearGroup:
         for (part, _, adapters), r in zip(held, ranks, strict=True):
             rows = slice(part.start, part.end)
             b = torch.empty(part.end - part.start, r, **size) if self._b is None else self._b[rows]
-            self.lows.append(_Low(part, adapters, width, width + r, b))
+            self.lows.append(_Low(part, adapters, width, width + r, b, torch.zeros_like(b, dtype=gathers)))
             width += r
         self.drops = any(layer.configs[n].dropout > 0 for _, layer, adapters in held for n in adapters)
         self._columns = tuple((n, layer.configs[n].rank) for _, layer, adapters in held for n in adapters)
         self._pairs = self._find_pairs()
-        self.grad_a = None
+        self.grad_a = None if self.a is None else torch.zeros_like(self.a, dtype=gathers)
+        owners = [names.index(n) for n, rank in self._columns for _ in range(rank)]
+        self._owners = torch.tensor(owners, device=weight.device)
 
     def pairs(self) -> list[tuple[Tensor, Tensor, float]]:
         """(copy in the model's type, master weight, factor) of every adapter matrix in use.
@@ -124,17 +135,12 @@ class LinearGroup:
         return found
 
     def gradients(self) -> list[tuple[Tensor, Tensor, float]]:
-        """(master weight, its copy's gradient so far, the copy's factor) of every adapter in use.
-
-        What was gathered is given away.
-        """
+        """(master weight, its copy's gradient so far, the copy's factor) of every adapter in use."""
         found = []
         for low, layer, name, rows, columns in self._matrices():
             assert self.grad_a is not None
-            assert low.grad_b is not None
             found.append((layer.lora_A[name], self.grad_a[rows], layer.scaling(name)))
             found.append((layer.lora_B[name], low.grad_b[:, columns], 1.0))
-        self.forget()
         return found
 
     def _matrices(self) -> Iterator[tuple[_Low, LoraLinear, str, slice, slice]]:
@@ -148,11 +154,9 @@ class LinearGroup:
                 yield low, layer, name, slice(low.start + start, low.start + end), slice(start, end)
                 start = end
 
-    def forget(self) -> None:
-        """Drop the gradients gathered so far."""
-        self.grad_a = None
-        for low in self.lows:
-            low.grad_b = None
+    def gathered(self) -> list[Tensor]:
+        """Where the gradients of the adapters' copies gather; the same memory from `use` to `use`."""
+        return [] if self.grad_a is None else [self.grad_a, *(low.grad_b for low in self.lows)]
 
     def forward(self, x: Tensor, routing: Routing) -> tuple[Tensor, Tensor | None]:
         """x (T, K) -> y (T, N), and low (T, R), which the backward pass needs.
@@ -180,7 +184,7 @@ class LinearGroup:
         for one in self.lows:
             assert low is not None
             columns = grad[:, one.part.start : one.part.end]
-            one.grad_b = _added(one.grad_b, columns.t(), low[:, one.start : one.end])  # (N_i, r)
+            _gather(one.grad_b, columns.t(), low[:, one.start : one.end])
         return self.frozen.backward(grad)
 
     def low_gradient(self, grad: Tensor, routing: Routing) -> Tensor | None:
@@ -199,46 +203,53 @@ class LinearGroup:
         if not self.drops:
             dx.addmm_(dlow, self.a)
             return
-        for one, name, rows, columns in self._each(routing):
-            keep = _keep(one, name, dx[rows], routing)
+        for one, number, rows, columns in self._each(routing):
+            keep = _keep(one, number, dx[rows], routing)
             dx[rows] += (dlow[rows, columns] @ self.a[columns]) * keep
 
     def gather_a(self, dlow: Tensor | None, x: Tensor, routing: Routing) -> None:
         """Gather dA from dlow (T, R) and the group's input x (T, K)."""
-        if dlow is None or self.a is None:
+        if dlow is None or self.grad_a is None:
             return
         if not self.drops:
-            self.grad_a = _added(self.grad_a, dlow.t(), x)
+            _gather(self.grad_a, dlow.t(), x)
             return
-        product = torch.zeros_like(self.a, dtype=wide(self.a[:0]).dtype)
-        for one, name, rows, columns in self._each(routing):
-            keep = _keep(one, name, x[rows], routing)
-            product[columns] = dlow[rows, columns].t() @ (x[rows] * keep)
-        self.grad_a = product if self.grad_a is None else self.grad_a.add_(product)
+        for one, number, rows, columns in self._each(routing):
+            keep = _keep(one, number, x[rows], routing)
+            _gather(self.grad_a[columns], dlow[rows, columns].t(), x[rows] * keep)
 
     def _down(self, x: Tensor, routing: Routing) -> Tensor:
         assert self.a is not None
-        if not self.drops:
+        if not self.drops or not routing.draws:
             low = linear(x, self.a)
         else:
             low = x.new_zeros(x.shape[0], self.rank)
-            for one, name, rows, columns in self._each(routing):
-                keep = _keep(one, name, x[rows], routing)
+            for one, number, rows, columns in self._each(routing):
+                keep = _keep(one, number, x[rows], routing)
                 low[rows, columns] = linear(x[rows] * keep, self.a[columns])
         return self._routed(low, routing)
 
-    def _each(self, routing: Routing) -> list[tuple[_Low, str, slice, slice]]:
-        """(part, adapter, its rows of the pack, its columns of low)."""
-        spans = dict(zip(routing.names, routing.spans, strict=True))
+    def _each(self, routing: Routing) -> list[tuple[_Low, int, slice, slice]]:
+        """(part, number of a span of one of its adapters, the span's rows of the pack, columns of low)."""
         return [
-            (low, name, slice(*spans[name]), columns)
+            (low, number, slice(*span), columns)
             for low, _, name, columns, _ in self._matrices()
-            if name in spans
+            for number, (owner, span) in enumerate(zip(routing.names, routing.spans, strict=True))
+            if owner == name
         ]
 
     def _routed(self, low: Tensor, routing: Routing) -> Tensor:
         """0 where a column is not of the row's own adapter, in place."""
-        if len(routing.names) == 1 and all(one.names == routing.names for one in self.lows):
+        if routing.owners is not None:
+            mask = routing.masks.get(self._columns)
+            if mask is None:
+                assert self._owners is not None
+                mask = torch.eq(routing.owners[:, None], self._owners).to(low.dtype)
+                routing.masks[self._columns] = mask
+            return low.mul_(mask)
+        whole = sum(end - start for start, end in routing.spans) == low.shape[0]  # no token is of no adapter
+        names = set(routing.names)
+        if whole and len(names) == 1 and all(set(one.names) == names for one in self.lows):
             return low
         spans = tuple(zip(routing.names, routing.spans, strict=True))
         return low.mul_(_mask(low.shape[0], spans, self._columns, low.dtype, low.device))
@@ -254,30 +265,29 @@ def _mask(
 ) -> Tensor:
     """(T, R) of 0 and 1. Kept for the layers of a pack: as many differ as there are groups in a block."""
     mask = torch.zeros(rows, sum(rank for _, rank in columns), dtype=dtype)
-    places = dict(spans)
     start = 0
     for name, rank in columns:
-        if name in places:
-            mask[slice(*places[name]), start : start + rank] = 1
+        for owner, place in spans:
+            if owner == name:
+                mask[slice(*place), start : start + rank] = 1
         start += rank
     return placed(mask, device)
 
 
-def _keep(one: _Low, name: str, rows: Tensor, routing: Routing) -> Tensor:
-    """Dropout's masks of one adapter and map for its rows of the pack, the same in every pass."""
+def _keep(one: _Low, number: int, rows: Tensor, routing: Routing) -> Tensor:
+    """Dropout's masks of one map for the rows of one span, the same in every pass."""
     layer = one.part.layer
     assert layer is not None
     assert routing.draws, "dropout needs to know which tokens draw together"
-    draws = routing.draws[routing.names.index(name)]
+    draws, name = routing.draws[number], routing.names[number]
     first = draws[0][0]
-    assert draws[-1][1] - first == rows.shape[0], "every token of the adapter draws once"
+    assert draws[-1][1] - first == rows.shape[0], "every token of the span draws once"
     return torch.cat([layer.dropout_mask(name, n, rows[a - first : b - first]) for a, b, n in draws])
 
 
-def _added(total: Tensor | None, x: Tensor, y: Tensor) -> Tensor:
-    """total + x y; gradients gather in float32, or wider."""
+def _gather(total: Tensor, x: Tensor, y: Tensor) -> None:
+    """Add x y to a gradient; gradients gather in float32, or wider."""
     if x.is_cuda and x.dtype == torch.bfloat16:
-        product = torch.mm(x, y, out_dtype=torch.float32)
+        torch.addmm(total, x, y, out_dtype=torch.float32, out=total)
     else:
-        product = wide(x @ y)
-    return product if total is None else total.add_(product)
+        total.add_(x @ y)

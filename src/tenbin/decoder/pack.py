@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from tenbin.decoder.layout import Layout, joined
+from tenbin.decoder.layout import Layout, Run, joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +47,25 @@ def placed(x: Tensor, device: torch.device) -> Tensor:
     return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x.to(device)
 
 
-def join(packs: Sequence[PackedBatch]) -> PackedBatch:
-    """Several batches as one row; their tokens and targets stay in order."""
+def join(packs: Sequence[PackedBatch]) -> tuple[PackedBatch, tuple[Run, ...]]:
+    """Several batches as one row: the batch, and where its tokens come from.
+
+    Targets stay in order, batch by batch. Tokens do too where nothing is shared (see `layout.joined`).
+    """
+    layout, runs = joined([p.layout for p in packs])
     if len(packs) == 1:
-        return packs[0]
-    starts = [sum(p.num_tokens for p in packs[:i]) for i in range(len(packs))]
-    return PackedBatch(
-        torch.cat([p.input_ids for p in packs]),
-        torch.cat([p.position_ids for p in packs]),
-        joined([p.layout for p in packs]),
-        torch.cat([p.predicts + start for p, start in zip(packs, starts, strict=True)]),
+        return packs[0], runs
+    predicts = [torch.empty_like(p.predicts) for p in packs]
+    for run in runs:
+        places = packs[run.row].predicts
+        inside = (places >= run.start) & (places < run.end)
+        predicts[run.row][inside] = places[inside] - run.start + run.place
+    batch = PackedBatch(
+        torch.cat([packs[run.row].input_ids[run.start : run.end] for run in runs]),
+        torch.cat([packs[run.row].position_ids[run.start : run.end] for run in runs]),
+        layout,
+        torch.cat(predicts),
         torch.cat([p.labels for p in packs]),
         tuple(number for p in packs for number in p.examples),
     )
+    return batch, runs

@@ -15,7 +15,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from tenbin.decoder.cpu_attention import Offsets, repeated, summed
+from tenbin.decoder.cpu_attention import Offsets, hidden_keys, repeated, summed
 from tenbin.decoder.pointwise import wide
 
 
@@ -84,10 +84,5 @@ def _scores(q: Tensor, k: Tensor, *, scale: float, causal: bool, window: int | N
     """(H, n, m), wide; what may not be seen is -inf."""
     scores = wide(_heads(q, 1)) @ wide(_heads(k, q.shape[1] // k.shape[1])).transpose(1, 2) * scale
     if causal:
-        position = torch.arange(q.shape[0], device=q.device)
-        distance = position[:, None] - position[None, :]
-        hidden = distance < 0
-        if window is not None:
-            hidden |= distance >= window
-        scores.masked_fill_(hidden, -torch.inf)
+        scores.masked_fill_(hidden_keys(q.shape[0], k.shape[0], window, q.device), -torch.inf)
     return scores

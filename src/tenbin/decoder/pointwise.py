@@ -6,16 +6,16 @@ once at the end. A trailing underscore: the first argument is changed.
 """
 
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
+from torch.nn.functional import gelu, silu
 
 from tenbin.decoder.low_rank import LowRank
 
 Activation = Literal["silu", "gelu_tanh"]
-_GELU_SCALE = 0.7978845608028654  # sqrt(2 / pi)
-_GELU_CUBE = 0.044715
+_aten: Any = torch.ops.aten
 
 
 def has_kernels(x: Tensor) -> bool:
@@ -145,14 +145,15 @@ def heads_gradient(dq: Tensor, dk: Tensor, dv: Tensor, cos: Tensor | None, sin: 
     return torch.cat([part.flatten(1) for part in (dq, dk, dv)], dim=1)
 
 
-def _activated(g: Tensor, kind: Activation) -> tuple[Tensor, Tensor]:
-    """(activation, its derivative) of wide values."""
-    if kind == "silu":
-        s = torch.sigmoid(g)
-        return g * s, s * (1 + g * (1 - s))
-    t = torch.tanh(_GELU_SCALE * (g + _GELU_CUBE * g * g * g))
-    slope = _GELU_SCALE * (1 + 3 * _GELU_CUBE * g * g)
-    return 0.5 * g * (1 + t), 0.5 * (1 + t) + 0.5 * g * (1 - t * t) * slope
+def _activated(g: Tensor, kind: Activation) -> Tensor:
+    """Of wide values: x sigmoid(x), or the approximation of GELU by tanh (Hendrycks and Gimpel 2016)."""
+    return silu(g) if kind == "silu" else gelu(g, approximate="tanh")
+
+
+def _activated_backward(d: Tensor, g: Tensor, kind: Activation) -> Tensor:
+    """d times the activation's derivative at g, both wide."""
+    back = _aten.silu_backward(d, g) if kind == "silu" else _aten.gelu_backward(d, g, approximate="tanh")
+    return cast("Tensor", back)
 
 
 def activation(up: Tensor, kind: Activation, *, gated: bool, low: LowRank | None) -> Tensor:
@@ -164,9 +165,9 @@ def activation(up: Tensor, kind: Activation, *, gated: bool, low: LowRank | None
         return kernels.activation(up, kind, gated, low)  # type: ignore[no-any-return]
     whole = completed(up, low)
     if not gated:
-        return _activated(whole, kind)[0].to(up.dtype)
+        return _activated(whole, kind).to(up.dtype)
     g, u = whole.chunk(2, dim=1)
-    return (_activated(g, kind)[0] * u).to(up.dtype)
+    return (_activated(g, kind) * u).to(up.dtype)
 
 
 def activation_backward_(
@@ -192,11 +193,11 @@ def activation_backward_(
         d = d + wide(dlow) @ wide(a)
     if gated:
         g, u = whole.chunk(2, dim=1)
-        value, slope = _activated(g, kind)
-        gradient, output = torch.cat((d * u * slope, d * value), dim=1), value * u
+        value = _activated(g, kind)
+        gradient = torch.cat((_activated_backward(d * u, g, kind), d * value), dim=1)
+        output = value * u
     else:
-        output, slope = _activated(whole, kind)
-        gradient = d * slope
+        output, gradient = _activated(whole, kind), _activated_backward(d, whole, kind)
     up.copy_(gradient)
     grad.copy_(output)
 
@@ -210,21 +211,6 @@ def add(y: Tensor, residual: Tensor | None, low: LowRank | None, out: Tensor) ->
     else:
         whole = completed(y, low)
         out.copy_(whole if residual is None else whole + wide(residual))
-
-
-def merge_(out: Tensor, log_sum: Tensor, other: Tensor, other_log_sum: Tensor) -> None:
-    """Join two attentions of the same queries over different keys, into the first.
-
-    Args:
-        out, other: (T, H, Dh), each normalized over its own keys.
-        log_sum, other_log_sum: (T, H), logarithms of the sums of exponentials.
-
-    Source: softmax over the union is the mean of both, weighted by their sums (as in flash attention).
-    """
-    total = torch.logaddexp(log_sum, other_log_sum)
-    first, second = (log_sum - total).exp()[..., None], (other_log_sum - total).exp()[..., None]
-    out.copy_((wide(out) * first + wide(other) * second).to(out.dtype))
-    log_sum.copy_(total)
 
 
 def cross_entropy_(logits: Tensor, labels: Tensor, scales: Tensor | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""LoRA: LoraLinear around a frozen nn.Linear or Conv1D, and what puts adapters in, switches and merges them.
+"""LoRA: LoraLinear around a frozen nn.Linear or Conv1D, and what puts adapters in and switches them.
 
     names = inject(model, "all-linear")
     add_adapter(model, "lr=2e-4", LoraConfig(rank=16, alpha=32), seed=0)
@@ -267,7 +267,7 @@ def activate(model: nn.Module, name: str | None) -> Activation:
     """
     layers = [layer for _, layer in lora_layers(model)]
     if name is not None:
-        _known(model, name)
+        need_adapter(model, name)
     before = [(layer, layer.active) for layer in layers]
     for layer in layers:
         layer.active = name if name in layer.configs else None
@@ -282,7 +282,7 @@ def set_micro_batch(model: nn.Module, index: int) -> None:
 
 def trainable(model: nn.Module, name: str) -> dict[str, nn.Parameter]:
     """The adapter's weights by PEFT's names: `<path>.lora_A.weight` (R, in) and `lora_B` (out, R)."""
-    _known(model, name)
+    need_adapter(model, name)
     found: dict[str, nn.Parameter] = {}
     for path, layer in lora_layers(model):
         if name in layer.configs:
@@ -293,30 +293,23 @@ def trainable(model: nn.Module, name: str) -> dict[str, nn.Parameter]:
 
 def config_of(model: nn.Module, name: str) -> LoraConfig:
     """Rank, alpha and dropout of an adapter."""
-    _known(model, name)
+    need_adapter(model, name)
     return next(layer.configs[name] for _, layer in lora_layers(model) if name in layer.configs)
 
 
 def remove_adapter(model: nn.Module, name: str) -> None:
     """Forget one adapter; the linear maps stay wrapped."""
-    _known(model, name)
+    need_adapter(model, name)
     for _, layer in lora_layers(model):
         layer.remove(name)
 
 
-def merge(model: nn.Module, name: str) -> None:
-    """Add one adapter to the base weights for good, and unwrap every linear map: a plain model again.
+def need_adapter(model: nn.Module, name: str) -> None:
+    """Refuse to go on without an adapter.
 
-    Other adapters that the model holds are lost, since they belong to the weights as they were.
+    Raises:
+        ModelError: the model holds none of that name.
     """
-    _known(model, name)
-    for path, layer in list(lora_layers(model)):
-        if name in layer.configs:
-            layer.weight.data.copy_(layer.merged_weight(name))
-        model.set_submodule(path, layer.base)
-
-
-def _known(model: nn.Module, name: str) -> None:
     names = adapters(model)
     if name not in names:
         raise ModelError(

@@ -17,7 +17,7 @@ from tenbin.runs import EpochRecord, Run, evaluation_from_json
 from tenbin.train.checkpoint import read_checkpoint, write_checkpoint
 from tenbin.train.job import StepStats, TrainJob
 from tenbin.train.room import Room
-from tenbin.train.step import train_step
+from tenbin.train.step import Pending, begin_step
 from tenbin.types import EvalResult
 
 
@@ -89,14 +89,24 @@ def train(
     """
     for training in trainings:
         training.resume()
+    decoder.use(())  # whoever used it last: copies and graphs may be of weights before they were restored
     num = len(examples)
+    begun = _Begun()
     with _stop_after_step() as stop:
         while True:
-            for t in trainings:
-                if t.job.step == t.job.steps_per_epoch(num) * (len(t.progress.epochs) + 1):
-                    _end_epoch(t)
-                    t.save()
+            ended = [t for t in trainings if _epoch_ends(t, num)]
+            due = [t for t in trainings if t not in ended and _save_is_due(t, num)]
+            if ended or due or stop.asked:
+                begun.end()
+            for t in due:
+                t.save()
+            for t in ended:
+                decoder.use(())  # what training holds on the device beside the weights makes room for answers
+                decoder.turn(keep=False)
+                _end_epoch(t)
+                t.save()
             if stop.asked:
+                begun.end()  # it may have been asked for only just now
                 for t in trainings:
                     t.save()
                 step = min(t.job.step for t in trainings)
@@ -107,26 +117,65 @@ def train(
                 return [t.progress for t in trainings]
             behind = min(t.job.step for t in unfinished)
             now = [t for t in unfinished if t.job.step == behind]
-            for t, stats in zip(now, _step(decoder, now, examples, room), strict=True):
-                _count(t.progress, stats)
-                t.run.log("step", **asdict(stats))
-                t.hooks.on_step(stats)
-                due = time.monotonic() - t.saved_at >= t.job.config.checkpoint_every_s
-                if due and t.job.step % t.job.steps_per_epoch(num):
-                    t.save()
+            started = time.perf_counter()
+            pending = _step(decoder, now, examples, room)
+            # What came of the step before is read while a GPU is at work on this one.
+            begun = _Begun(now, pending, begun.end() or started)
+            if decoder.device.type == "cpu":
+                begun.end()
+
+
+@dataclass(slots=True)
+class _Begun:
+    """The step that the device is at work on."""
+
+    trainings: Sequence[Training] = ()
+    pending: Sequence[Pending] = ()
+    started: float = 0.0
+    """When the device could begin with it."""
+
+    def end(self) -> float | None:
+        """Wait for it and note what came of it. When that was; None: nothing was under way."""
+        if not self.pending:
+            return None
+        for one in self.pending:
+            one.wait()
+        ended = time.perf_counter()
+        for t, one in zip(self.trainings, self.pending, strict=True):
+            stats = one.read((ended - self.started) / len(self.pending))
+            _count(t.progress, stats)
+            t.run.log("step", **asdict(stats))
+            t.hooks.on_step(stats)
+        self.trainings, self.pending = (), ()
+        return ended
+
+
+def _epoch_ends(t: Training, num_examples: int) -> bool:
+    return t.job.step == t.job.steps_per_epoch(num_examples) * (len(t.progress.epochs) + 1)
+
+
+def _save_is_due(t: Training, num_examples: int) -> bool:
+    """At the end of an epoch it is saved anyway."""
+    since = time.monotonic() - t.saved_at
+    return since >= t.job.config.checkpoint_every_s and t.job.step % t.job.steps_per_epoch(num_examples) != 0
 
 
 def _step(
     decoder: Decoder, now: Sequence[Training], examples: Sequence[Encoded], room: Room
-) -> list[StepStats]:
-    """One step of each adapter; done again with less memory where the device has not enough."""
+) -> list[Pending]:
+    """Begin one step of each adapter; done again with less memory where the device has not enough."""
     jobs = [t.job for t in now]
     while True:
         try:
-            return train_step(decoder, jobs, examples, room)
+            return begin_step(decoder, jobs, examples, room)
         except torch.OutOfMemoryError:
-            said = room.shrink(max(room.most_tokens, room.longest))
+            pass
         # Out of the handler, whose traceback holds the tensors of the failed step.
+        said: str | None = "no CUDA graphs, which hold on to memory"
+        if decoder.release():
+            room.replays = False
+        else:
+            said = room.shrink(max(room.most_tokens, room.longest))
         decoder.forget_gradients()
         for job in jobs:
             job.optimizer.zero_grad(set_to_none=True)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tenbin.config import TrainingConfig
+from tenbin.decoder.pack import PackedBatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,16 @@ class StepStats:
     num_targets: int
     num_examples: int
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """What one adapter does in a step to come."""
+
+    key: tuple[int, int]
+    """(step, most tokens of a micro-batch)."""
+    packs: list[PackedBatch]
+    num_examples: int
 
 
 def scheduled_rate(
@@ -85,15 +96,17 @@ class TrainJob:
         self.seed = seed
         self.step = 0
         self._order: tuple[int, list[int]] | None = None
-        self.ahead: tuple[object, object] | None = None
-        """(what for, the next step's batch), made while the device was at work."""
+        self.ahead: Ahead | None = None
+        """The next step's packs, made while the device was at work."""
         values = list(self.parameters.values())
+        gpu = values[0].is_cuda
         self.optimizer = torch.optim.AdamW(
             values,
-            lr=rate,
+            lr=torch.tensor(rate, device=values[0].device) if gpu else rate,  # read by a CUDA graph
             weight_decay=config.weight_decay,
             betas=(0.9, 0.999),
-            fused=values[0].is_cuda,  # one kernel for all weights
+            fused=gpu,  # one kernel for all weights
+            capturable=gpu,
         )
         # Now, not in the first step: what does not fit is known before anything is changed.
         for value in values:
@@ -120,28 +133,37 @@ class TrainJob:
         """
         epoch, position = divmod(step, self.steps_per_epoch(len(groups)))
         if self._order is None or self._order[0] != epoch:
-            self._order = (epoch, data_order(groups, self.seed, epoch + 1))
+            together = groups if self.config.order == "grouped" else [None] * len(groups)
+            self._order = (epoch, data_order(together, self.seed, epoch + 1))
         order = self._order[1]
         return order[position * self.config.batch_size : (position + 1) * self.config.batch_size]
 
-    def apply(self, num_examples: int) -> tuple[float, float]:
-        """Clip this adapter's gradients, step the optimizer and clear the gradients.
-
-        Returns:
-            the learning rate and the norm of the gradients before clipping.
-        """
+    def set_rate(self, num_examples: int) -> float:
+        """Set the learning rate of the step that comes, and give it."""
         rate = scheduled_rate(
             self.step, self.num_steps(num_examples), self.rate, self.config.schedule, self.config.warmup
         )
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+        return rate
+
+    def clip(self) -> Tensor:
+        """Clip this adapter's gradients.
+
+        Returns:
+            (), the norm of the gradients before clipping, on their device.
+        """
         values = list(self.parameters.values())
         limit = self.config.max_grad_norm
-        norm = torch.nn.utils.clip_grad_norm_(values, limit if limit is not None else math.inf)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        return torch.nn.utils.clip_grad_norm_(values, limit if limit is not None else math.inf)
+
+    def update(self) -> None:
+        """Change this adapter's weights by their gradients and clear these. No step is counted."""
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.step += 1
-        return rate, float(norm)
 
     def tensors(self) -> dict[str, Tensor]:
         """Parameters and optimizer moments by name, for a checkpoint."""

@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from tenbin.decoder.layout import Layout, SharedPrefix
+from tenbin.decoder.layout import Layout
 from tenbin.decoder.pack import PackedBatch
 from tenbin.models.encode import Encoded
 
@@ -114,22 +114,22 @@ def num_tokens(examples: Sequence[Encoded], bundle: Bundle) -> int:
 def pack(
     examples: Sequence[Encoded], row: Sequence[Bundle], loss_on: Literal["response", "all"]
 ) -> PackedBatch:
-    """Lay the bundles of a row end to end.
+    """Lay the bundles of a row end to end, those that share a prefix first (see `Layout`).
 
     With `loss_on="all"` every token but each example's first is a target. Then nothing may be shared: a
     prefix's own tokens are targets of every example that begins with it.
     """
+    assert loss_on == "response" or not any(b.shared for b in row), "a shared prefix has no targets"
+    shared = [bundle for bundle in row if bundle.shared]
+    lone = [bundle for bundle in row if not bundle.shared]
     ids: list[int] = []
     predicts: list[int] = []
     labels: list[int] = []
     offsets = [0]
-    prefixes = []
-    for bundle in row:
-        assert loss_on == "response" or not bundle.shared, "a shared prefix has no targets"
-        start = len(ids)
-        if bundle.shared:
-            ids += examples[bundle.members[0]].prompt_ids[: bundle.shared]
-            offsets.append(len(ids))
+    for bundle in shared:
+        ids += examples[bundle.members[0]].prompt_ids[: bundle.shared]
+        offsets.append(len(ids))
+    for bundle in (*shared, *lone):
         for i in bundle.members:
             example = examples[i]
             first_target = len(example.prompt_ids) if loss_on == "response" else 1
@@ -139,16 +139,14 @@ def pack(
             predicts += range(base + first_target - 1, base + len(whole) - 1)
             labels += whole[first_target:]
             offsets.append(len(ids))
-        if bundle.shared:
-            prefixes.append(SharedPrefix(start, start + bundle.shared, len(ids)))
-    layout = Layout(tuple(offsets), tuple(prefixes))
+    layout = Layout(tuple(offsets), tuple(len(bundle.members) for bundle in shared))
     return PackedBatch(
         torch.tensor(ids),
         torch.tensor(layout.positions()),
         layout,
         torch.tensor(predicts),
         torch.tensor(labels),
-        () if prefixes else tuple(i for bundle in row for i in bundle.members),
+        () if shared else tuple(i for bundle in row for i in bundle.members),
     )
 
 

@@ -19,14 +19,23 @@ class Room:
     """Tokens of the longest example: below it, smaller micro-batches gain nothing."""
     share_prefixes: bool = True
     """Lay what several examples of a step begin with down once."""
+    replays: bool = True
+    """Short rows may be CUDA graphs, which hold on to memory."""
     most_shared: int | None = None
     """Longest prefix with branch, in tokens, where attention has a window."""
+    largest: int = 0
+    """Tokens of the largest micro-batch that was asked about so far."""
 
     def keep(self, num_tokens: int) -> Sequence[Keep] | None:
         """What each block keeps of a micro-batch of so many tokens; None: everything."""
+        self.largest = max(self.largest, num_tokens)
         if self.levels is None:
             return None
         return [Keep(level) for level in self.levels.choose(num_tokens)]
+
+    def turns(self) -> bool:
+        """Whether frozen weights of 8 bits may be kept in both orders."""
+        return self.levels is not None and self.levels.turns(self.most_tokens)
 
     def shrink(self, num_tokens: int) -> str | None:
         """Spend less after a micro-batch of `num_tokens` did not fit. What was done; None: nothing is left.

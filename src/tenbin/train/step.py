@@ -1,20 +1,21 @@
 """One optimizer step of one adapter, or of several at once over the same frozen base."""
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, pairwise
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from tenbin.decoder.attend import CUDNN_FROM, CUDNN_STEP
 from tenbin.decoder.decoder import Decoder
-from tenbin.decoder.layout import Layout
+from tenbin.decoder.fixed import MOST_TOKENS, FixedRow, in_cudnn_steps
+from tenbin.decoder.layout import Run
 from tenbin.decoder.linear import Routing
 from tenbin.decoder.pack import PackedBatch, join, placed
 from tenbin.models.encode import Encoded
-from tenbin.train.job import StepStats, TrainJob
+from tenbin.train.job import Ahead, StepStats, TrainJob
 from tenbin.train.packing import alone, bundles, micro_batches, pack
 from tenbin.train.room import Room
 
@@ -41,94 +42,137 @@ class _Batch:
         return sum(p.num_tokens for p in self.packs)
 
 
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A step that was given to the device, which may still be at work on it."""
+
+    stats: StepStats
+    """Loss and norm of the gradients are not known yet."""
+    loss_sum: Tensor  # () float64, over the step's targets
+    grad_norm: Tensor  # ()
+
+    def wait(self) -> None:
+        """Until the device is done."""
+        self.grad_norm.item()
+
+    def read(self, seconds: float) -> StepStats:
+        """What came of it; `seconds` that the step took."""
+        loss = self.loss_sum.item() / self.stats.num_targets
+        return replace(self.stats, loss=loss, grad_norm=float(self.grad_norm), seconds=seconds)
+
+
 def train_step(
     decoder: Decoder, jobs: Sequence[TrainJob], examples: Sequence[Encoded], room: Room
 ) -> list[StepStats]:
-    """Losses summed over micro-batches and divided once, by the targets of each adapter's step.
+    """`begin_step`, and what came of it."""
+    started = time.perf_counter()
+    pending = begin_step(decoder, jobs, examples, room)
+    stats = [one.read(0.0) for one in pending]
+    seconds = (time.perf_counter() - started) / len(jobs)
+    return [replace(one, seconds=seconds) for one in stats]
+
+
+def begin_step(
+    decoder: Decoder, jobs: Sequence[TrainJob], examples: Sequence[Encoded], room: Room
+) -> list[Pending]:
+    """Give one step to the device: losses summed over micro-batches and divided once, by the step's targets.
 
     Every adapter has its own examples, micro-batches, losses and clipping. The i-th micro-batches of all
-    adapters make one row, which passes the frozen weights together.
+    adapters make one row, which passes the frozen weights together. Nothing here waits for a GPU: the next
+    step may be begun before this one's losses are read.
 
     Raises:
         OutOfMemoryError: nothing was applied; gradients may be left over.
     """
-    started = time.perf_counter()
     batches = [_batch(job, job.step, examples, room, len(jobs)) for job in jobs]
-    names = tuple(job.name for job in jobs)
-    if decoder.names != names:
-        decoder.use(names)
-    else:
+    graphs = room.replays and decoder.device.type == "cuda"
+    if not _in_use(decoder, jobs):
+        decoder.use([job.name for job in jobs], jobs)
+    elif not graphs:
         decoder.refresh()
+    decoder.turn(keep=room.turns())  # what is given up for want of memory is given up at once
     totals = [torch.zeros((), device=decoder.device, dtype=torch.float64) for _ in jobs]
+    norms = totals[0].new_empty(len(jobs))  # now: once weights are changed, nothing may ask for memory
     for number in range(max(len(b.packs) for b in batches)):
         there = [(i, b) for i, b in enumerate(batches) if number < len(b.packs)]
         packs = [b.packs[number] for _, b in there]
-        spans = _spans([p.num_tokens for p in packs])
-        draws: list[Draws] = []
-        if any(b.job.drops for _, b in there):
-            draws = [_draws(b, p, span) for (_, b), p, span in zip(there, packs, spans, strict=True)]
-        routing = Routing(tuple(b.job.name for _, b in there), spans, tuple(draws))
+        batch, runs = join(packs)
+        routing = _routing([b for _, b in there], packs, runs, drops=any(job.drops for job in jobs))
         counts = [p.num_targets for p in packs]
         shares = [1 / b.num_targets for _, b in there]
         scales = torch.tensor(shares, dtype=torch.float64).repeat_interleave(torch.tensor(counts))
-        losses = _losses(decoder, join(packs), routing, scales, room)
+        losses = _losses(decoder, batch, routing, scales, room)
         for (i, _), part in zip(there, torch.split(losses, counts), strict=True):
             totals[i] += part.sum()
-    decoder.give_gradients()
-    for job in jobs:  # while a GPU is still at work: reading the losses waits for it
-        if job.step + 1 < job.num_steps(len(examples)):
-            _batch(job, job.step + 1, examples, room, len(jobs))
-    stats = [_apply(b, total, len(examples)) for b, total in zip(batches, totals, strict=True)]
-    seconds = (time.perf_counter() - started) / len(jobs)
-    return [replace(s, seconds=seconds) for s in stats]
+    rates = [job.set_rate(len(examples)) for job in jobs]
+    if graphs:
+        norms.copy_(decoder.replayed_update("update", lambda: _update(jobs)))
+    else:
+        decoder.give_gradients()
+        norms.copy_(_update(jobs))
+    pending = [
+        _pending(b, total, rate, norm, len(examples))
+        for b, total, rate, norm in zip(batches, totals, rates, norms, strict=True)
+    ]
+    for job in jobs:  # while a GPU is still at work
+        if job.step < job.num_steps(len(examples)):
+            _batch(job, job.step, examples, room, len(jobs))
+    return pending
+
+
+def _update(jobs: Sequence[TrainJob]) -> Tensor:
+    """Change the weights of all jobs; the norms (jobs,) of their gradients before clipping."""
+    found = torch.stack([job.clip() for job in jobs])
+    for job in jobs:  # after all that takes memory: either every job takes its step or none does
+        job.update()
+    return found
+
+
+def _in_use(decoder: Decoder, jobs: Sequence[TrainJob]) -> bool:
+    users = decoder.users
+    return len(users) == len(jobs) and all(a is b for a, b in zip(users, jobs, strict=True))
+
+
+def _routing(
+    batches: Sequence[_Batch], packs: Sequence[PackedBatch], runs: Sequence[Run], *, drops: bool
+) -> Routing:
+    """Which tokens of the joined packs belong to which adapter; `drops`: one of those in use has dropout."""
+    names = tuple(batches[run.row].job.name for run in runs)
+    spans = tuple(run.span for run in runs)
+    draws: list[Draws] = []
+    if drops:  # then what drops shares nothing, and its pack is one run
+        draws = [_draws(batches[run.row], packs[run.row], run.span) for run in runs]
+    return Routing(names, spans, tuple(draws))
 
 
 def _batch(job: TrainJob, step: int, examples: Sequence[Encoded], room: Room, num_jobs: int) -> _Batch:
     """The adapter's examples of a step, packed; kept until the next is asked for."""
     most = max(1, room.most_tokens // num_jobs)
     key = (step, most)
-    ahead = job.ahead
-    if ahead is not None and ahead[0] == key:
-        assert isinstance(ahead[1], _Batch)
-        return ahead[1]
+    if job.ahead is not None and job.ahead.key == key:
+        return _Batch(job, job.ahead.packs, job.ahead.num_examples)
     chosen = [examples[i] for i in job.batch([e.group for e in examples], step)]
     # Texts that share a beginning would share its dropout too, and "all" makes it a target of each.
     share = room.share_prefixes and job.config.loss_on == "response" and not job.drops
     together = bundles(chosen, most_shared=room.most_shared) if share else alone(chosen)
     rows = micro_batches(chosen, together, most)
-    batch = _Batch(job, [pack(chosen, row, job.config.loss_on) for row in rows], len(chosen))
-    job.ahead = (key, batch)
-    return batch
+    packs = [pack(chosen, row, job.config.loss_on) for row in rows]
+    job.ahead = Ahead(key, packs, len(chosen))
+    return _Batch(job, packs, len(chosen))
 
 
 def _losses(decoder: Decoder, batch: PackedBatch, routing: Routing, scales: Tensor, room: Room) -> Tensor:
     """Losses (N,) of a micro-batch, its gradients gathered."""
-    if decoder.device.type == "cuda":
-        batch, routing = _padded(batch, routing)
+    if decoder.device.type == "cuda" and not routing.draws:
+        if room.replays and batch.num_tokens <= MOST_TOKENS:
+            row = FixedRow.make(batch, routing, scales, decoder.names)
+            return decoder.replayed_losses(row, room.keep(row.batch.num_tokens))
+        longer = in_cudnn_steps(batch)
+        if longer is not batch:
+            batch, routing = longer, replace(routing, spans=((0, longer.num_tokens),))
     scales = placed(scales, decoder.device)
     keep = room.keep(batch.num_tokens)
     return decoder.losses(batch.to(decoder.device), routing, scales=scales, keep=keep)
-
-
-def _padded(batch: PackedBatch, routing: Routing) -> tuple[PackedBatch, Routing]:
-    """A row of one long text, lengthened to one of few lengths: cuDNN plans anew for every one.
-
-    What is added stands at the end, where nothing that came before attends to it, and predicts nothing.
-    """
-    length = batch.num_tokens
-    extra = -length % CUDNN_STEP
-    if len(batch.layout.offsets) > 2 or length < CUDNN_FROM or not extra or routing.draws:
-        return batch, routing
-    last = torch.arange(length, length + extra).clamp(max=int(batch.position_ids.max()))
-    return (
-        replace(
-            batch,
-            input_ids=torch.cat([batch.input_ids, batch.input_ids.new_zeros(extra)]),
-            position_ids=torch.cat([batch.position_ids, last]),
-            layout=Layout((0, length + extra)),
-        ),
-        replace(routing, spans=((0, length + extra),)),
-    )
 
 
 def _draws(b: _Batch, batch: PackedBatch, span: tuple[int, int]) -> Draws:
@@ -143,21 +187,17 @@ def _draws(b: _Batch, batch: PackedBatch, span: tuple[int, int]) -> Draws:
     )
 
 
-def _spans(lengths: Sequence[int]) -> tuple[tuple[int, int], ...]:
-    ends = list(accumulate(lengths))
-    return tuple(zip([0, *ends[:-1]], ends, strict=True))
-
-
-def _apply(b: _Batch, total: Tensor, num_examples: int) -> StepStats:
-    rate, norm = b.job.apply(num_examples)
-    return StepStats(
+def _pending(b: _Batch, total: Tensor, rate: float, norm: Tensor, num_examples: int) -> Pending:
+    b.job.step += 1
+    stats = StepStats(
         step=b.job.step,
         epoch=(b.job.step - 1) // b.job.steps_per_epoch(num_examples) + 1,
-        loss=total.item() / b.num_targets,
+        loss=math.nan,
         learning_rate=rate,
-        grad_norm=norm,
+        grad_norm=math.nan,
         num_tokens=b.num_tokens,
         num_targets=b.num_targets,
         num_examples=b.num_examples,
         seconds=0.0,
     )
+    return Pending(stats, total, norm)
