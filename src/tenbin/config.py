@@ -19,6 +19,7 @@ from tenbin.config_rag import RagConfig
 from tenbin.config_section import Section
 from tenbin.config_training import LoraConfig as LoraConfig
 from tenbin.config_training import TrainingConfig as TrainingConfig
+from tenbin.config_vllm import PREFIX, VllmSection, is_vllm, vllm_mistakes
 from tenbin.errors import ConfigError, Problem
 
 TaskName = Literal["classification", "reading", "summarization", "question_bank"]
@@ -88,17 +89,21 @@ class ModelConfig(Section):
     """[[model]]: one candidate."""
 
     source: str = Field(min_length=1)
-    """Hub name, folder, .gguf file, or a hosted model: openai:MODEL, azure:DEPLOYMENT, http://HOST/v1#MODEL."""
+    """Hub name, folder, .gguf file, `vllm:` before one of these, or a hosted model: openai:MODEL,
+    azure:DEPLOYMENT, http://HOST/v1#MODEL."""
     name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Short name for tables and folders; from the source without it."""
     tokenizer: str | None = None
     """Folder or hub name, where it is not the model's own."""
     hosted: HostedSection | None = None
     """Only of a hosted model."""
+    vllm: VllmSection | None = None
+    """Only of a model that vLLM serves on this machine."""
 
     @model_validator(mode="after")
     def _keys_of_its_kind(self) -> "ModelConfig":
         mistakes = hosted_mistakes(self.source, self.hosted, self.tokenizer)
+        mistakes += vllm_mistakes(self.source, self.vllm)
         if mistakes:
             raise ValueError("; ".join(mistakes))
         return self
@@ -109,11 +114,26 @@ class ModelConfig(Section):
         return is_hosted(self.source)
 
     @property
+    def is_vllm(self) -> bool:
+        """Whether vLLM runs it, on this machine."""
+        return is_vllm(self.source)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether tenbin itself loads it, and can tune it."""
+        return not self.is_hosted and not self.is_vllm
+
+    @property
+    def local_source(self) -> str:
+        """Of a model on this machine: hub name, folder or .gguf file."""
+        return self.source.removeprefix(PREFIX)
+
+    @property
     def label(self) -> str:
         """Short name for tables and folders."""
         if self.name:
             return self.name
-        stem = hosted_source(self.source).model if self.is_hosted else self.source
+        stem = hosted_source(self.source).model if self.is_hosted else self.local_source
         stem = stem.replace("\\", "/").rstrip("/").split("/")[-1]
         stem = stem.removesuffix(".gguf")
         return "".join(c if c.isalnum() or c in "._-" else "-" for c in stem) or "model"
@@ -136,9 +156,10 @@ class GenerationSection(Section):
     """The task's own limit without it."""
     max_input_tokens: int | None = Field(default=None, ge=1)
     """Longest prompt in evaluation; what the model's positions leave without it."""
-    batch_size: int = Field(default=16, ge=1)
-    batch_tokens: int = Field(default=4096, ge=1)
-    """Most prompt tokens decoded at once."""
+    batch_size: int | None = Field(default=None, ge=1)
+    """Most answers of a local model written at once; 512 without it."""
+    batch_tokens: int | None = Field(default=None, ge=1)
+    """Most prompt and answer tokens of a local model held at once; what the memory allows without it."""
 
 
 class EvaluationConfig(Section):

@@ -9,7 +9,8 @@ from pydantic import AfterValidator, Field
 
 from tenbin.config_section import Section
 
-Kind = Literal["openai", "azure", "http"]
+Kind = Literal["openai", "azure", "http", "vllm"]
+"""vllm: a server that tenbin itself starts; no source names one of this kind."""
 
 FORMS = "openai:MODEL, azure:DEPLOYMENT, or http://HOST:PORT/v1#MODEL"
 ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -63,7 +64,7 @@ class HostedSource:
     model: str
     """Model, or Azure's deployment."""
     base_url: str | None = None
-    """Of http: the address before `#`."""
+    """Of http: the address before `#`; of vllm: the name of what is served."""
 
 
 def is_hosted(source: str) -> bool:

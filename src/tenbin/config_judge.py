@@ -4,18 +4,21 @@ from pydantic import Field, model_validator
 
 from tenbin.config_hosted import HostedSection, hosted_mistakes
 from tenbin.config_section import Section
+from tenbin.config_vllm import VllmSection, vllm_mistakes
 
 
 class JudgeConfig(Section):
     """[[judge]]: which model, how often it is asked, and when its grades are leant on."""
 
     source: str = Field(min_length=1)
-    """Hub name, folder, .gguf file, or a hosted model, as of a [[model]]."""
+    """Hub name, folder, .gguf file, `vllm:` before one of these, or a hosted model, as of a [[model]]."""
     name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Short name; from the source without it."""
     tokenizer: str | None = None
     hosted: HostedSection | None = None
     """Only of a hosted model."""
+    vllm: VllmSection | None = None
+    """Only of a model that vLLM serves on this machine."""
     chat: bool = True
     """Put the prompt into a local model's chat template."""
     repeats: int = Field(default=2, ge=1, le=20)
@@ -35,6 +38,7 @@ class JudgeConfig(Section):
     @model_validator(mode="after")
     def _keys_of_its_kind(self) -> "JudgeConfig":
         mistakes = hosted_mistakes(self.source, self.hosted, self.tokenizer)
+        mistakes += vllm_mistakes(self.source, self.vllm)
         if mistakes:
             raise ValueError("; ".join(mistakes))
         return self

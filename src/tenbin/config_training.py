@@ -36,14 +36,16 @@ class TrainingConfig(Section):
     weight_decay: float = Field(default=0.0, ge=0)
     max_grad_norm: float | None = Field(default=1.0, gt=0)
     dtype: Literal["auto", "bf16", "fp32"] = "auto"
-    base_dtype: Literal["same", "fp8"] = "same"
+    base_dtype: Literal["same", "fp8", "nf4"] = "same"
     """Type of the frozen linear maps. fp8: half the memory, faster on GPUs that multiply it (Ada, Hopper);
-    the model is evaluated in it as well."""
+    nf4: a quarter of the memory, slower (needs bitsandbytes). The model is evaluated in it as well."""
     order: Literal["grouped", "shuffled"] = "grouped"
     """Order of the examples in an epoch. grouped: those of one group (questions about one passage) follow one
     another and groups are shuffled; without groups it is the same as shuffled."""
     share_prefixes: bool = True
     """Compute what several examples of a step begin with once. It does not change the result."""
+    cuda_graphs: bool = True
+    """On a GPU, record short micro-batches as CUDA graphs. It does not change the result."""
     at_once: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Runs trained at once over one copy of the model. It does not change the result."""
     checkpoint_every_s: float = Field(default=60.0, ge=0)

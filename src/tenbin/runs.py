@@ -72,11 +72,12 @@ class RunSpec:
 
     @property
     def addition(self) -> str:
-        """What stands behind the model's name in tables: `(base)`, `(hosted)`, `+ my-adapter`."""
+        """What stands behind the model's name in tables: `(base)`, `(base, vLLM)`, `+ my-adapter`."""
         adapter = self.settings.get("adapter")
+        engine = "vLLM" if "vllm" in self.settings else ""
         if isinstance(adapter, Mapping):
-            return f"+ {adapter['name']}"
-        return f"({self.variety})"
+            return f"+ {adapter['name']}" + (f" ({engine})" if engine else "")
+        return f"({self.variety}, {engine})" if engine else f"({self.variety})"
 
     @property
     def label(self) -> str:
@@ -121,6 +122,8 @@ class RunResult:
     """Counted once an epoch."""
     peak_mib: float | None = None
     """Of the process: on the GPU where there is one, else resident memory."""
+    probe: Mapping[str, JsonValue] | None = None
+    """What was measured before the training, and the plan corrected by it (`train.probe`); None: no cap."""
     device: str = "cpu"
     dtype: str = "fp32"
     hosted: HostedUse | None = None

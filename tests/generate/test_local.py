@@ -2,9 +2,14 @@
 
 import pytest
 import torch
+from tests.decoder.exact import with_adapters
 from tests.models.tiny import FAMILIES, tiny_model
 
+from tenbin.decoder.reader import Reader
+from tenbin.config import LoraConfig
 from tenbin.generate.local import LocalGenerator
+from tenbin.models.encode import Encoder
+from tenbin.models.lora import activate, add_adapter, remove_adapter, trainable
 from tenbin.types import GenerationConfig, Message
 
 
@@ -23,8 +28,6 @@ class LetterTokenizer:
 
 
 def generator(family, batch_size, dtype=torch.float64, max_positions=None):
-    from tenbin.models.encode import Encoder
-
     model = tiny_model(family, dtype)
     return LocalGenerator(
         model,
@@ -86,19 +89,75 @@ def test_a_prompt_that_does_not_fit_is_an_error_not_an_answer():
     assert found[1].error is None
 
 
-def test_a_prompt_that_alone_takes_too_much_memory_is_an_error(monkeypatch):
-    ours = generator("llama", 1)
-    forward = ours._next_ids
+def test_what_takes_too_much_memory_is_read_in_pieces_or_is_an_error(monkeypatch):
+    """A device that has memory for three tokens at once, and for none where a certain one comes."""
+    ours = generator("llama", 3)
+    expected = dict(ours.generate(PROMPTS, GenerationConfig(max_new_tokens=4)))
+    read = Reader.read
+    too_large = ours.encoder.prompt(PROMPTS[3])[0][0]
 
-    def small(ids, *rest):
-        if ids.shape[1] > 10:
+    def small(self, pieces):
+        if sum(len(piece.ids) for piece in pieces) > 3 or any(too_large in piece.ids for piece in pieces):
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return forward(ids, *rest)
+        return read(self, pieces)
 
-    monkeypatch.setattr(ours, "_next_ids", small)
-    found = dict(ours.generate(PROMPTS, GenerationConfig(max_new_tokens=2)))
+    monkeypatch.setattr(Reader, "read", small)
+    found = dict(ours.generate(PROMPTS, GenerationConfig(max_new_tokens=4)))
     assert found[3].error == "prompt (11 tokens) needs more memory than there is, or than the cap allows"
     assert [i for i in found if found[i].error] == [3]
-    ours.batch_size = 3
-    with pytest.raises(torch.OutOfMemoryError):
-        list(ours.generate(PROMPTS, GenerationConfig(max_new_tokens=2)))
+    assert [found[i].text for i in (0, 1, 2, 4)] == [expected[i].text for i in (0, 1, 2, 4)]
+    assert ours.notes[0] == "at most 5 tokens at once"
+
+
+def test_a_stop_text_of_several_tokens_is_found_when_it_is_whole():
+    ours = generator("llama", 4)
+    text = dict(ours.generate(PROMPTS, GenerationConfig(max_new_tokens=12)))[0].text
+    stopped = dict(ours.generate(PROMPTS, GenerationConfig(max_new_tokens=12, stop=(text[2:5],))))[0]
+    assert stopped.text == text[: text.index(text[2:5])]
+    assert stopped.output_tokens == text.index(text[2:5]) + 3
+
+
+def test_the_active_adapter_answers():
+    model = with_adapters(tiny_model("llama", torch.float64), "a", "b")
+    ours = LocalGenerator(model, Encoder(LetterTokenizer()), model_id="tiny")
+    config = GenerationConfig(max_new_tokens=12)
+
+    def answers(name):
+        with activate(model, name):
+            return [completion.text for _, completion in sorted(ours.generate(PROMPTS, config))]
+
+    found = {name: answers(name) for name in (None, "a", "b", None, "b")}
+    assert len({tuple(texts) for texts in found.values()}) == 3
+    for name, texts in found.items():
+        alone = with_adapters(tiny_model("llama", torch.float64), "a", "b")
+        with activate(alone, name):
+            for prompt, text in zip(PROMPTS, texts, strict=True):
+                ids = torch.tensor([ours.encoder.prompt(prompt)[0]])
+                out = alone.generate(ids, max_new_tokens=12, do_sample=False, pad_token_id=0)
+                new = out[0, ids.shape[1] :].tolist()
+                assert text == ours.encoder.text(new[: new.index(2)] if 2 in new else new)
+
+
+@pytest.mark.parametrize("rank", [4, 2])
+def test_an_adapter_read_anew_under_the_same_name_answers(rank):
+    """As when the runs of a group are evaluated one after another, each adapter under the same name."""
+    model = with_adapters(tiny_model("llama", torch.float64), "a", ranks=(4,))
+    ours = LocalGenerator(model, Encoder(LetterTokenizer()), model_id="tiny")
+    config = GenerationConfig(max_new_tokens=12)
+    pairs = [(prompt, "ほ") for prompt in PROMPTS]
+
+    def answers():
+        with activate(model, "a"):
+            texts = [completion.text for _, completion in sorted(ours.generate(PROMPTS, config))]
+            return texts, list(ours.loglikelihood(pairs))
+
+    first = answers()
+    remove_adapter(model, "a")
+    add_adapter(model, "a", LoraConfig(rank=rank, alpha=8), seed=1)
+    generator = torch.Generator().manual_seed(5)
+    for p in trainable(model, "a").values():
+        torch.nn.init.normal_(p, std=0.3, generator=generator)
+    second = answers()
+    assert second != first
+    ours = LocalGenerator(model, Encoder(LetterTokenizer()), model_id="tiny")
+    assert second == answers()

@@ -2,13 +2,16 @@
 
 import pytest
 import torch
+from tests.decoder.exact import exact_model, with_adapters
 from tests.generate.test_local import LetterTokenizer
 from tests.models.tiny import FAMILIES, tiny_model
 from tests.real_parts import real_model
 
+from tenbin.decoder.decoder import Decoder
 from tenbin.errors import ModelError
 from tenbin.generate.local import LocalGenerator
 from tenbin.models.encode import Encoder
+from tenbin.models.lora import activate
 from tenbin.types import Message
 
 
@@ -24,8 +27,7 @@ def local(model, encoder=None, *, batch_size=8, batch_tokens=1000, max_positions
 
 
 def tiny(family):
-    model = tiny_model(family, torch.float64)
-    return model
+    return exact_model(family)
 
 
 def asked(text, *answers):
@@ -55,37 +57,65 @@ def plain(model, encoder, prompt, answer):
 def test_batched_with_a_shared_prompt_equals_one_at_a_time(family, batch_size):
     # Gemma's window is 8 tokens here: prompts and answers pass it.
     ours = local(tiny(family), batch_size=batch_size)
-    reference = tiny_model(family, torch.float64)
+    reference = exact_model(family)
     expected = [plain(reference, ours.encoder, *pair) for pair in PAIRS]
     assert list(ours.loglikelihood(PAIRS)) == pytest.approx(expected, abs=1e-9)
 
 
-def test_final_softcapping_is_part_of_the_probability():
-    model, reference = tiny("gemma3_text"), tiny_model("gemma3_text", torch.float64)
-    model.config.final_logit_softcapping = reference.config.final_logit_softcapping = 0.7
+def test_an_adapter_is_part_of_the_probability():
+    model, reference = (with_adapters(tiny("llama"), "a", "b") for _ in range(2))
     ours = local(model)
-    expected = [plain(reference, ours.encoder, *pair) for pair in PAIRS]
-    assert list(ours.loglikelihood(PAIRS)) == pytest.approx(expected, abs=1e-9)
+    base = list(ours.loglikelihood(PAIRS))
+    with activate(model, "b"), activate(reference, "b"):
+        expected = [plain(reference, ours.encoder, *pair) for pair in PAIRS]
+        assert list(ours.loglikelihood(PAIRS)) == pytest.approx(expected, abs=1e-9)
+    assert base != pytest.approx(expected, abs=1e-3)
+    assert list(ours.loglikelihood(PAIRS)) == base
+
+
+def test_capped_logits_are_refused():
+    model = tiny("gemma3_text")
+    model.config.final_logit_softcapping = 0.7
+    with pytest.raises(ModelError, match="capped logits"):
+        local(model)
+
+
+def counted(monkeypatch):
+    """Tokens of every pack."""
+    read = []
+    losses = Decoder.losses
+
+    def count(self, batch, *rest, **options):
+        read.append(batch.num_tokens)
+        return losses(self, batch, *rest, **options)
+
+    monkeypatch.setattr(Decoder, "losses", count)
+    return read
 
 
 def test_a_prompt_is_computed_once_for_all_its_answers(monkeypatch):
-    model = tiny("llama")
-    read = []
-    forward = model.base_model.forward
-
-    def counted(input_ids, **rest):
-        read.append(input_ids.numel())
-        return forward(input_ids=input_ids, **rest)
-
-    monkeypatch.setattr(model.base_model, "forward", counted)
-    list(local(model).loglikelihood(asked("いろはにほへと", "は", "に", "ほへ", "とち")))
-    assert read == [7, 4]  # the prompt; the first tokens of four answers, padding included
+    read = counted(monkeypatch)
+    list(local(tiny("llama")).loglikelihood(asked("いろはにほへと", "は", "に", "ほへ", "とち")))
+    assert read == [6 + 1 + 1 + 2 + 2]  # the prompt less its last token; that one, and all but each last
 
 
-def test_logits_in_chunks_equal_logits_at_once(monkeypatch):
-    whole = list(local(tiny("llama")).loglikelihood(PAIRS))
-    monkeypatch.setattr("tenbin.generate.local_likelihood.MAX_LOGITS", 97 * 3)
-    assert list(local(tiny("llama")).loglikelihood(PAIRS)) == pytest.approx(whole, abs=1e-12)
+def test_what_takes_too_much_memory_is_computed_in_parts(monkeypatch):
+    ours = local(tiny("llama"))
+    expected = dict(ours.answer_likelihoods(PAIRS))
+    losses = Decoder.losses
+
+    def small(self, batch, *rest, **options):
+        if batch.num_tokens > 13:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return losses(self, batch, *rest, **options)
+
+    monkeypatch.setattr(Decoder, "losses", small)
+    found = dict(ours.answer_likelihoods(PAIRS))
+    lost = [i for i in found if found[i].error]
+    assert lost == [3]  # twelve tokens and seven
+    assert found[3].error == "prompt (12 tokens) and answer need more memory than there is"
+    for i in set(found) - {3}:
+        assert found[i].nats == pytest.approx(expected[i].nats, abs=1e-9)
 
 
 def test_all_one_token_answers_make_a_distribution():

@@ -129,7 +129,7 @@ def test_another_question_does_not_go_into_the_folder(model, tmp_path):
     data = data_file(tmp_path)
     evaluate(model, data, tmp_path / "out")
     before = contents(tmp_path / "out")
-    with pytest.raises(ConfigError, match="another examples"):
+    with pytest.raises(ConfigError, match="another set of examples"):
         evaluate(model, data, tmp_path / "out", limit=5)
     with pytest.raises(ConfigError, match="another template"):
         evaluate(model, data, tmp_path / "out", overrides={**SMALL, "prompt.template": TEMPLATE})

@@ -1,37 +1,27 @@
-"""LocalGenerator: greedy decoding and likelihoods with a model in memory: KV cache, early stop."""
+"""LocalGenerator: greedy answers and likelihoods of given ones, by a model in memory with its adapter."""
 
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 
 import torch
-from torch import Tensor
-from transformers import DynamicCache
 
+from tenbin.decoder.decoder import Decoder
 from tenbin.errors import ModelError, Problem
 from tenbin.generate import local_likelihood
-from tenbin.generate.padding import left_pad
+from tenbin.generate.batching import Answer, BatchGenerator, Request
+from tenbin.generate.room import cache_tokens_here
 from tenbin.generate.stopping import first_stop
+from tenbin.memory_reading import CPU_PASS_TOKENS, GPU_PASS_TOKENS, MOST_ROWS
 from tenbin.models.encode import Encoder
+from tenbin.models.lora import lora_layers
 from tenbin.types import AnswerLikelihood, Completion, GenerationConfig, Message
 
-
-@dataclass(slots=True)
-class _Row:
-    """One prompt while it is being decoded."""
-
-    index: int
-    prompt_ids: tuple[int, ...]
-    new_ids: list[int] = field(default_factory=list)
+PART = "\N{REPLACEMENT CHARACTER}"
+"""What a token shows that holds a part of a character."""
 
 
 class LocalGenerator:
-    """Decodes greedily with a base model and whichever adapter is active on it.
-
-    Prompts are sorted by length and padded on the left; a row leaves the batch as soon as it ends, so
-    that the others do not wait for it.
-    """
+    """Decodes greedily with a base model and whichever adapter is active on it, many prompts at once."""
 
     def __init__(
         self,
@@ -39,17 +29,35 @@ class LocalGenerator:
         encoder: Encoder,
         *,
         model_id: str,
-        batch_size: int,
-        batch_tokens: int,
+        batch_size: int | None = None,
+        batch_tokens: int | None = None,
         max_positions: int | None = None,
+        decoder: Decoder | None = None,
+        cache_tokens: int | None = None,
     ) -> None:
+        """Take the model apart, where that was not done yet.
+
+        Args:
+            batch_size: most answers written at once; None: 512.
+            batch_tokens: most prompt and answer tokens held at once, though one prompt always has room;
+                None: what the memory allows.
+            max_positions: longest prompt with its answer; a longer one has an error and no text.
+            decoder: of this model, where there is one: its frozen weights may be in fewer bits.
+            cache_tokens: what the plan says the memory allows; None: found out.
+
+        Raises:
+            ModelError: the model has a feature that tenbin does not compute.
+        """
         self.model = model
         self.encoder = encoder
         self._model_id = model_id
         self.batch_size = batch_size
         self.batch_tokens = batch_tokens
         self.max_positions = max_positions
-        self.config: Any = model.config
+        self.decoder = Decoder(model) if decoder is None else decoder
+        self.notes: list[str] = []
+        """What was done with less memory than asked for, so far."""
+        self._planned = cache_tokens
         listed = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
         others = listed if isinstance(listed, list) else [listed]
         self.end_ids = {encoder.eos_id, *(i for i in others if i is not None)}
@@ -65,21 +73,26 @@ class LocalGenerator:
     ) -> Iterator[tuple[int, Completion]]:
         """Decode every prompt; one longer than the model or the memory allows is an error, never cut."""
         assert config.temperature == 0, "only greedy decoding"
-        rows = []
+        adapter = self._adapter()
+        requests, lengths = [], {}
         for index, messages in enumerate(prompts):
             ids, _ = self.encoder.prompt(messages)
             if self.max_positions is not None and len(ids) + config.max_new_tokens > self.max_positions:
                 yield index, _too_long(len(ids), config.max_new_tokens, self.max_positions)
             else:
-                rows.append(_Row(index, ids))
-        rows.sort(key=lambda row: (-len(row.prompt_ids), row.index))
-        for batch in self._batches(rows):
-            try:
-                yield from self._decode(batch, config)
-            except torch.OutOfMemoryError:
-                if len(batch) > 1:  # the plan's sizes do not hold: that is no property of one prompt
-                    raise
-                yield batch[0].index, _no_memory(len(batch[0].prompt_ids))
+                requests.append(Request(index, ids, config.max_new_tokens, adapter))
+                lengths[index] = len(ids)
+        if not requests:
+            return
+        batch = self._batch(requests)
+        try:
+            for answer in batch.run(requests, self._stopped(config.stop)):
+                yield answer.index, self._completion(answer, lengths[answer.index], config)
+        finally:
+            self.notes += batch.notes
+            del batch
+            if self._gpu:  # what comes next should not settle in the cache's place
+                torch.cuda.empty_cache()
 
     def loglikelihood(self, pairs: Iterable[tuple[Sequence[Message], str]]) -> Iterator[float]:
         """Natural logarithm of the probability of each answer after its prompt, in nats, in order.
@@ -108,91 +121,89 @@ class LocalGenerator:
 
         An answer that does not fit the model has an error and no number. See `local_likelihood`.
         """
+        usual = GPU_PASS_TOKENS if self._gpu else CPU_PASS_TOKENS
         return local_likelihood.answer_likelihoods(
-            self.model,
+            self.decoder,
+            self._adapter(),
             self.encoder,
             pairs,
-            batch_size=self.batch_size,
-            batch_tokens=self.batch_tokens,
+            most_answers=self.batch_size or MOST_ROWS,
+            most_tokens=min(usual, self.batch_tokens or usual),
             max_positions=self.max_positions,
         )
 
-    def _batches(self, rows: Sequence[_Row]) -> Iterator[list[_Row]]:
-        start = 0
-        while start < len(rows):
-            longest = len(rows[start].prompt_ids)
-            count = max(1, min(self.batch_size, self.batch_tokens // max(1, longest)))
-            yield list(rows[start : start + count])
-            start += count
+    @property
+    def _gpu(self) -> bool:
+        return self.decoder.device.type == "cuda"
 
-    @torch.inference_mode()
-    def _decode(self, rows: list[_Row], config: GenerationConfig) -> Iterator[tuple[int, Completion]]:
-        started = time.perf_counter()
-        device = next(self.model.parameters()).device
-        ids, mask = left_pad([row.prompt_ids for row in rows], self.encoder.eos_id, device)
-        cache = DynamicCache(config=self.config)
-        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-        while rows:
-            following = self._next_ids(ids, mask, positions, cache)
-            kept = []
-            for i, (row, token) in enumerate(zip(rows, following, strict=True)):
-                if token not in self.end_ids:
-                    row.new_ids.append(token)
-                ended = self._ended(row, token, config)
-                if ended is None:
-                    kept.append(i)
-                else:
-                    yield row.index, self._completion(row, ended, config, time.perf_counter() - started)
-            if not kept:
-                return
-            if len(kept) < len(rows):
-                choice = torch.tensor(kept, device=device)
-                cache.batch_select_indices(choice)
-                mask, positions = mask[choice], positions[choice]
-                rows = [rows[i] for i in kept]
-            ids = torch.tensor([[row.new_ids[-1]] for row in rows], device=device)
-            mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-            positions = positions[:, -1:] + 1
+    def _adapter(self) -> str | None:
+        """The model's active adapter, in use by the decoder with its weights as they are now."""
+        active = {layer.active for _, layer in lora_layers(self.model)} - {None}
+        assert len(active) <= 1, "one adapter is active at a time"
+        if not active:
+            if self.decoder.names:
+                self.decoder.use(())
+            return None
+        (name,) = active
+        if self.decoder.holds((str(name),)):
+            self.decoder.refresh()
+        else:
+            self.decoder.use((str(name),))
+        return str(name)
 
-    def _next_ids(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: DynamicCache) -> list[int]:
-        """ids (B, T) -> the most likely next token of each row. Only the last position meets the head."""
-        decoder: Any = self.model.base_model
-        hidden = decoder(
-            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
-        ).last_hidden_state[:, -1]  # (B, D)
-        head: Any = self.model.get_output_embeddings()  # type: ignore[operator]
-        found: list[int] = head(hidden).argmax(dim=-1).tolist()
-        return found
+    def _batch(self, requests: Sequence[Request]) -> BatchGenerator:
+        """With a cache as large as these requests need and the limits and the memory allow."""
+        rooms = [len(request.ids) + request.max_new_tokens for request in requests]
+        wanted = sum(rooms)
+        if self.batch_tokens is not None:
+            wanted = min(wanted, max(self.batch_tokens, *rooms))
+        pass_tokens = GPU_PASS_TOKENS if self._gpu else CPU_PASS_TOKENS
+        most = cache_tokens_here(self.decoder, max(rooms), pass_tokens, planned=self._planned)
+        num_tokens = min(wanted, most)
+        while True:
+            try:
+                return BatchGenerator(
+                    self.decoder,
+                    cache_tokens=num_tokens,
+                    end_ids=self.end_ids,
+                    most_tokens=pass_tokens,
+                    most_rows=self.batch_size or MOST_ROWS,
+                )
+            except torch.OutOfMemoryError:
+                if num_tokens == 1:
+                    raise
+            num_tokens -= max(1, num_tokens // 4)
+            self.notes.append(f"a cache of {num_tokens} tokens")
+            torch.cuda.empty_cache()
 
-    def _ended(self, row: _Row, token: int, config: GenerationConfig) -> Literal["stop", "length"] | None:
-        if token in self.end_ids:
-            return "stop"
-        if config.stop and first_stop(self.encoder.text(row.new_ids), config.stop) is not None:
-            return "stop"
-        return "length" if len(row.new_ids) >= config.max_new_tokens else None
+    def _stopped(self, stop: Sequence[str]) -> Callable[[Sequence[int]], bool] | None:
+        """Whether an answer's tokens hold a stop text; None: nothing stops but the end tokens."""
+        if not stop:
+            return None
+        last = {text[-1] for text in stop}
 
-    def _completion(
-        self, row: _Row, reason: Literal["stop", "length"], config: GenerationConfig, seconds: float
-    ) -> Completion:
-        text = self.encoder.text(row.new_ids)
+        @cache
+        def may_end(token: int) -> bool:
+            """Whether the token can bring the last character of a stop text, or some bytes of it."""
+            text = self.encoder.text([token])
+            return PART in text or not last.isdisjoint(text) or " " in last
+
+        def stopped(ids: Sequence[int]) -> bool:
+            return may_end(ids[-1]) and first_stop(self.encoder.text(ids), stop) is not None
+
+        return stopped
+
+    def _completion(self, answer: Answer, num_tokens: int, config: GenerationConfig) -> Completion:
+        text = self.encoder.text(answer.new_ids) if answer.new_ids else ""
         end = first_stop(text, config.stop)
         return Completion(
             text=text if end is None else text[:end],
-            stop_reason=reason,
-            input_tokens=len(row.prompt_ids),
-            output_tokens=len(row.new_ids),
-            latency_s=seconds,
+            stop_reason=answer.reason,
+            input_tokens=num_tokens,
+            output_tokens=len(answer.new_ids),
+            latency_s=answer.seconds,
+            error=answer.error,
         )
-
-
-def _no_memory(num_tokens: int) -> Completion:
-    return Completion(
-        text="",
-        stop_reason="error",
-        input_tokens=num_tokens,
-        output_tokens=0,
-        error=f"prompt ({num_tokens} tokens) needs more memory than there is, or than the cap allows",
-    )
 
 
 def _too_long(num_tokens: int, num_new: int, limit: int) -> Completion:

@@ -1,26 +1,22 @@
 """How probable a local model finds given answers: each prompt computed once, its answers as branches of it.
 
-The prompt goes through the model once and leaves its keys and values; every answer then continues from a
-copy of them. The sum over an answer's tokens of log P(token | prompt, tokens before it) is the logarithm of
-the probability of the answer, in nats. Nothing is added after the answer: what is measured is that the
-completion begins with it, not that it ends there.
+A prompt is laid down once, all but its last token as the prefix that its answers share, each behind that last
+token; many such go through the model as one pack, without a cache. The sum over an answer's tokens of
+log P(token | prompt, tokens before it) is the logarithm of the probability of the answer, in nats. Nothing is
+added after the answer: what is measured is that the completion begins with it, not that it ends there.
 """
 
-import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor
-from transformers import DynamicCache
 
-from tenbin.generate.padding import left_pad, right_pad
+from tenbin.decoder.decoder import Decoder
+from tenbin.decoder.layout import Layout
+from tenbin.decoder.linear import Routing
+from tenbin.decoder.pack import PackedBatch, join
 from tenbin.models.encode import Encoder
 from tenbin.types import AnswerLikelihood, Message
-
-MAX_LOGITS = 1 << 26
-"""Most logits at once: 256 MiB in float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,46 +29,72 @@ class _Branch:
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """One prompt with every answer that was asked about it."""
+    """One prompt with some of the answers that were asked about it."""
 
     prompt_ids: tuple[int, ...]
-    branches: list[_Branch]
+    branches: tuple[_Branch, ...]
 
     @property
-    def longest(self) -> int:
-        """Tokens of the prompt and its longest answer."""
-        return len(self.prompt_ids) + max(len(branch.answer_ids) for branch in self.branches)
+    def num_tokens(self) -> int:
+        """Laid down for it, where the prompt is shared."""
+        return len(self.prompt_ids) + sum(len(branch.answer_ids) for branch in self.branches)
+
+    def halves(self) -> "list[_Question]":
+        """The same in two."""
+        middle = len(self.branches) // 2
+        return [_Question(self.prompt_ids, part) for part in (self.branches[:middle], self.branches[middle:])]
 
 
 def answer_likelihoods(
-    model: Any,  # noqa: ANN401  (a transformers model)
+    decoder: Decoder,
+    adapter: str | None,
     encoder: Encoder,
     pairs: Sequence[tuple[Sequence[Message], str]],
     *,
-    batch_size: int,
-    batch_tokens: int,
+    most_answers: int,
+    most_tokens: int,
     max_positions: int | None,
 ) -> Iterator[tuple[int, AnswerLikelihood]]:
     """Yield (index of the pair, its likelihood), pairs with the same prompt together.
 
     Args:
-        batch_size: most answers computed at once.
-        batch_tokens: most tokens of prompts, and of prompts with answers, computed at once.
+        adapter: in use by the decoder; None: the model as it is.
+        most_answers: computed at once.
+        most_tokens: computed at once, though one prompt with one answer always is.
         max_positions: longest prompt with its answer; a longer one has an error and no number.
     """
-    questions: dict[tuple[int, ...], _Question] = {}
+    prompts: dict[tuple[int, ...], list[_Branch]] = {}
     for index, (messages, answer) in enumerate(pairs):
         prompt_ids, lead = encoder.prompt(messages)
         answer_ids = encoder.continuation(lead + answer)
         error = _cannot(prompt_ids, answer_ids, max_positions)
         if error or not answer_ids:
             yield index, _result(prompt_ids, answer_ids, None if error else 0.0, error)
-            continue
-        question = questions.setdefault(prompt_ids, _Question(prompt_ids, []))
-        question.branches.append(_Branch(index, answer_ids))
-    ordered = sorted(questions.values(), key=lambda question: -question.longest)
-    for batch in _batches(ordered, batch_size, batch_tokens):
-        yield from _compute(model, encoder.eos_id, batch, batch_size, batch_tokens)
+        else:
+            prompts.setdefault(prompt_ids, []).append(_Branch(index, answer_ids))
+    waiting = [
+        part
+        for prompt_ids, branches in sorted(prompts.items(), key=lambda item: -len(item[0]))
+        for part in _parts(prompt_ids, branches, most_answers, most_tokens)
+    ]
+    waiting.reverse()
+    while waiting:
+        chosen = _take(waiting, most_answers, most_tokens)
+        try:
+            found = _compute(decoder, adapter, chosen)
+        except torch.OutOfMemoryError:
+            found = None
+        if found is not None:
+            yield from found
+        elif len(chosen) > 1:
+            most_tokens = sum(question.num_tokens for question in chosen) // 2
+            waiting += reversed(chosen)
+        elif len(chosen[0].branches) > 1:
+            waiting += chosen[0].halves()
+        else:
+            prompt_ids, (branch,) = chosen[0].prompt_ids, chosen[0].branches
+            error = f"prompt ({len(prompt_ids)} tokens) and answer need more memory than there is"
+            yield branch.index, _result(prompt_ids, branch.answer_ids, None, error)
 
 
 def _cannot(prompt: Sequence[int], answer: Sequence[int], limit: int | None) -> str | None:
@@ -90,93 +112,70 @@ def _result(
     return AnswerLikelihood(nats=nats, num_tokens=len(answer), prompt_tokens=len(prompt), error=error)
 
 
-def _batches(questions: Sequence[_Question], batch_size: int, batch_tokens: int) -> Iterator[list[_Question]]:
-    """Questions, longest first, so many together that neither their answers nor their tokens are too many."""
-    batch: list[_Question] = []
-    for question in questions:
-        num_branches = sum(len(q.branches) for q in batch) + len(question.branches)
-        if batch and (num_branches > batch_size or num_branches * batch[0].longest > batch_tokens):
-            yield batch
-            batch = []
-        batch.append(question)
-    if batch:
-        yield batch
+def _parts(
+    prompt_ids: tuple[int, ...], branches: Sequence[_Branch], most_answers: int, most_tokens: int
+) -> list[_Question]:
+    """The answers of one prompt, so many together that neither they nor their tokens are too many."""
+    parts: list[list[_Branch]] = []
+    room = 0
+    for branch in branches:
+        if not parts or len(parts[-1]) == most_answers or len(branch.answer_ids) > room:
+            parts.append([])
+            room = most_tokens - len(prompt_ids)
+        parts[-1].append(branch)
+        room -= len(branch.answer_ids)
+    return [_Question(prompt_ids, tuple(part)) for part in parts]
 
 
-@torch.inference_mode()
+def _take(waiting: list[_Question], most_answers: int, most_tokens: int) -> list[_Question]:
+    """The next questions that make one pack, taken from the end."""
+    chosen = [waiting.pop()]
+    answers, tokens = len(chosen[0].branches), chosen[0].num_tokens
+    while waiting:
+        answers += len(waiting[-1].branches)
+        tokens += waiting[-1].num_tokens
+        if answers > most_answers or tokens > most_tokens:
+            break
+        chosen.append(waiting.pop())
+    return chosen
+
+
 def _compute(
-    model: Any,  # noqa: ANN401
-    pad: int,
-    questions: Sequence[_Question],
-    batch_size: int,
-    batch_tokens: int,
-) -> Iterator[tuple[int, AnswerLikelihood]]:
-    device = next(model.parameters()).device
-    ids, mask = left_pad([question.prompt_ids for question in questions], pad, device)
-    cache = DynamicCache(config=model.config)
-    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-    hidden = _hidden(model, ids, mask, positions, cache)[:, -1:]  # (Q, 1, D)
-    rows = [(row, branch) for row, question in enumerate(questions) for branch in question.branches]
-    rows.sort(key=lambda item: len(item[1].answer_ids))
-    longest = max(question.longest for question in questions)
-    size = max(1, min(batch_size, batch_tokens // longest))
-    for start in range(0, len(rows), size):
-        chosen = rows[start : start + size]
-        which = torch.tensor([row for row, _ in chosen], device=device)
-        answers, kept = right_pad([branch.answer_ids for _, branch in chosen], pad, device)  # (B, A)
-        states = hidden[which]
-        if answers.shape[1] > 1:  # the last token of an answer is only predicted, never read
-            after = positions[which, -1:] + 1 + torch.arange(answers.shape[1] - 1, device=device)
-            whole = torch.cat([mask[which], kept[:, :-1]], dim=1)
-            following = _hidden(model, answers[:, :-1], whole, after, _branch_cache(cache, which))
-            states = torch.cat([states, following], dim=1)  # (B, A, D)
-        sums = _log_probabilities(model, states, answers, kept)
-        for (row, branch), nats in zip(chosen, sums, strict=True):
-            yield branch.index, _result(questions[row].prompt_ids, branch.answer_ids, nats)
+    decoder: Decoder, adapter: str | None, questions: Sequence[_Question]
+) -> list[tuple[int, AnswerLikelihood]]:
+    """One pack."""
+    windows = [block.window for block in decoder.blocks if block.window is not None]
+    batch, _ = join([_laid_down(question, min(windows, default=None)) for question in questions])
+    span = (0, batch.num_tokens)
+    routing = Routing((), ()) if adapter is None else Routing((adapter,), (span,))
+    losses = decoder.losses(batch.to(decoder.device), routing).double().cpu()
+    asked = [(question, branch) for question in questions for branch in question.branches]
+    parts = torch.split(losses, [len(branch.answer_ids) for _, branch in asked])
+    return [
+        (branch.index, _result(question.prompt_ids, branch.answer_ids, -float(part.sum())))
+        for (question, branch), part in zip(asked, parts, strict=True)
+    ]
 
 
-def _hidden(
-    model: Any,  # noqa: ANN401
-    ids: Tensor,
-    mask: Tensor,
-    positions: Tensor,
-    cache: DynamicCache,
-) -> Tensor:
-    """ids (B, T) -> the last hidden states (B, T, D); their keys and values go into the cache."""
-    out: Tensor = model.base_model(
-        input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
-    ).last_hidden_state
-    return out
-
-
-def _branch_cache(cache: DynamicCache, which: Tensor) -> DynamicCache:
-    """A cache with row `which[i]` of this one as its row i; this one stays as it is."""
-    branch = copy.copy(cache)
-    branch.layers = [copy.copy(layer) for layer in cache.layers]  # tensors are replaced, never written to
-    branch.batch_select_indices(which)
-    return branch
-
-
-def _log_probabilities(
-    model: Any,  # noqa: ANN401
-    hidden: Tensor,  # (B, A, D)
-    targets: Tensor,  # (B, A)
-    mask: Tensor,  # (B, A)
-) -> list[float]:
-    """Σ over A of log softmax(head(hidden))[target] where the mask is 1, in nats: B numbers."""
-    head: Any = model.get_output_embeddings()
-    cap = getattr(model.config, "final_logit_softcapping", None)
-    rows, columns = mask.nonzero(as_tuple=True)
-    states, wanted = hidden[rows, columns], targets[rows, columns]
-    precise = torch.float64 if hidden.dtype == torch.float64 else torch.float32
-    sums = torch.zeros(len(hidden), dtype=torch.float64, device=hidden.device)
-    step = max(1, MAX_LOGITS // head.weight.shape[0])
-    for start in range(0, len(states), step):
-        part = slice(start, start + step)
-        logits = head(states[part]).to(precise)  # (P, V)
-        if cap is not None:
-            logits = cap * torch.tanh(logits / cap)
-        found = logits.gather(1, wanted[part, None])[:, 0] - logits.logsumexp(dim=1)
-        sums.index_add_(0, rows[part], found.double())
-    values: list[float] = sums.tolist()
-    return values
+def _laid_down(question: _Question, window: int | None) -> PackedBatch:
+    """The tokens of a question, every answer's but its last, which is only predicted, never read."""
+    prompt, branches = question.prompt_ids, question.branches
+    longest = len(prompt) + max(len(branch.answer_ids) for branch in branches) - 1
+    share = len(branches) > 1 and len(prompt) > 1 and (window is None or longest <= window)
+    ids = list(prompt[:-1]) if share else []
+    offsets = [0, len(ids)] if share else [0]
+    predicts: list[int] = []
+    labels: list[int] = []
+    for branch in branches:
+        ids += (*(prompt[-1:] if share else prompt), *branch.answer_ids[:-1])
+        offsets.append(len(ids))
+        predicts += range(len(ids) - len(branch.answer_ids), len(ids))
+        labels += branch.answer_ids
+    layout = Layout(tuple(offsets), (len(branches),) if share else ())
+    return PackedBatch(
+        torch.tensor(ids),
+        torch.tensor(layout.positions()),
+        layout,
+        torch.tensor(predicts),
+        torch.tensor(labels),
+    )

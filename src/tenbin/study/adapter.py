@@ -9,9 +9,11 @@ from tenbin.errors import ModelError, Problem
 from tenbin.models.adapters import CONFIG, WEIGHTS, read_folder
 from tenbin.models.files import sha256_file
 from tenbin.models.loading import ModelSource
-from tenbin.runs import RunSpec
+from tenbin.runs import Run, RunSpec, read_record, write_json
 
 FINGERPRINT_DIGITS = 16
+RECORD = "adapter.json"
+"""In the folder of a run that evaluated an adapter from elsewhere: where that is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +77,53 @@ class Given:
                 found += [spec] if self.with_base else []
                 found.append(replace(spec, settings={**spec.settings, "adapter": about}))
         return found
+
+    def record(self, runs: Sequence[Run]) -> None:
+        """Keep beside its runs where the adapter is, to ask it again."""
+        for run in runs:
+            if run.spec.variety == "adapter":
+                write_json(run.path / RECORD, {"folder": str(self.adapter.folder.resolve())})
+
+
+def adapter_of(run: Run) -> Adapter:
+    """The adapter of a run that evaluated one from elsewhere.
+
+    Raises:
+        ModelError: where it is was not kept, it is gone, or it has changed.
+    """
+    remedy = "evaluate it again: tenbin eval STUDY.toml --adapter FOLDER"
+    path = run.path / RECORD
+    if not path.exists():
+        found = "it does not say where its adapter is (an older tenbin made it)"
+        raise ModelError(Problem(where=str(run.path), found=found, remedy=remedy))
+    adapter = read_adapter_folder(Path(read_record(path, lambda raw: str(raw["folder"]))))
+    about = run.spec.settings["adapter"]
+    assert isinstance(about, Mapping)
+    if adapter.fingerprint != about["fingerprint"]:
+        found = f"the adapter in {adapter.folder} has changed since: {adapter.fingerprint}, then"
+        found += f" {about['fingerprint']}"
+        raise ModelError(Problem(where=str(run.path), found=found, remedy=remedy))
+    return adapter
+
+
+def check_same_model(runs: Sequence[Run], label: str, fingerprint: str) -> None:
+    """Refuse to ask again with another model than the runs were made with.
+
+    Raises:
+        ModelError: every run of another model.
+    """
+    problems = [
+        Problem(
+            where=str(run.path),
+            found=f"{label} is not the model of this run any more: {fingerprint},"
+            f" then {run.spec.model_fingerprint}",
+            remedy="run the study again, or name the model that was used",
+        )
+        for run in runs
+        if run.spec.model_fingerprint != fingerprint
+    ]
+    if problems:
+        raise ModelError(problems)
 
 
 def read_adapter_folder(folder: Path, name: str | None = None) -> Adapter:

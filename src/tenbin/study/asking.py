@@ -1,6 +1,7 @@
 """Asking: opens the systems of a study again, to put other questions to them than the study's own."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator as Yielding
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -22,10 +23,10 @@ def open_systems(
     cache_dir: Path,
     offline: bool,
     screen: Screen,
-) -> Iterator[tuple[Run, Generator]]:
+) -> Yielding[tuple[Run, Generator], None, None]:
     """Yield each run with the generator that answers as its system does; a model is loaded once for its runs.
 
-    Each generator is good until the next one is taken.
+    Each generator is good until the next one is taken; close this one to end a server that tenbin started.
 
     Raises:
         ConfigError: runs of models that the study file does not name, all of them.
@@ -63,6 +64,11 @@ def open_systems(
             yield from ((run, Later(run.spec.label, opened, screen)) for run in mine)
             continue
         need_training()
+        if model.is_vllm:
+            from tenbin.study.vllm import open_vllm
+
+            yield from open_vllm(prepared, model, mine, cache_dir=cache_dir, offline=offline, screen=screen)
+            continue
         from tenbin.study.asking_local import open_local
 
         yield from open_local(prepared, model, mine, cache_dir=cache_dir, offline=offline, screen=screen)

@@ -8,7 +8,6 @@ import torch
 
 from tenbin.config import ModelConfig
 from tenbin.device import find_device
-from tenbin.errors import ModelError, Problem
 from tenbin.generate.local import LocalGenerator
 from tenbin.models.adapters import read_adapter
 from tenbin.models.encode import Encoder
@@ -16,6 +15,7 @@ from tenbin.models.loading import load_model
 from tenbin.models.lora import activate, remove_adapter
 from tenbin.models.tokenizer import load_tokenizer
 from tenbin.runs import Run
+from tenbin.study.adapter import adapter_of, check_same_model
 from tenbin.study.local import find_model
 from tenbin.study.prepare import Prepared
 from tenbin.study.screen import Screen
@@ -41,18 +41,9 @@ def open_local(
     device = find_device()
     device.cap(config.budget.vram_mib)
     source = find_model(prepared, model, cache_dir=cache_dir, offline=offline, weights=True, screen=screen)
-    problems = [
-        Problem(
-            where=str(run.path),
-            found=f"{model.label} is not the model of this run any more: {source.fingerprint},"
-            f" then {run.spec.model_fingerprint}",
-            remedy="run the study again, or name the model that was used",
-        )
-        for run in runs
-        if run.spec.model_fingerprint != source.fingerprint
-    ]
-    if problems:
-        raise ModelError(problems)
+    check_same_model(runs, model.label, source.fingerprint)
+    # All of them before the model is loaded: one that is gone is said now.
+    folders = {run.path.name: folder for run in runs if (folder := _adapter_folder(run)) is not None}
     dtype = device.dtype(config.training.dtype)
     loaded = load_model(
         source,
@@ -62,8 +53,8 @@ def open_local(
     generation = config.generation
     for run in runs:
         with ExitStack() as stack:
-            if run.spec.kind == "train":
-                read_adapter(loaded.model, run.path / "adapter", ADAPTER)
+            if (folder := folders.get(run.path.name)) is not None:
+                read_adapter(loaded.model, folder, ADAPTER)
                 stack.callback(remove_adapter, loaded.model, ADAPTER)
                 stack.enter_context(activate(loaded.model, ADAPTER))
             yield (
@@ -77,3 +68,10 @@ def open_local(
                     max_positions=source.shape.max_positions,
                 ),
             )
+
+
+def _adapter_folder(run: Run) -> Path | None:
+    """Of the adapter that the run trained, or was given; None of a model as it is."""
+    if run.spec.kind == "train":
+        return run.path / "adapter"
+    return adapter_of(run).folder if run.spec.variety == "adapter" else None

@@ -24,6 +24,7 @@ from tenbin.study.screen import Screen
 from tenbin.tasks.base import Task
 from tenbin.train.engine import Hooks, Progress, Training, best_epoch, train
 from tenbin.train.job import StepStats, TrainJob
+from tenbin.train.probe import probe
 from tenbin.train.room import Room
 from tenbin.types import EvalResult, JsonValue, SplitName
 
@@ -113,7 +114,7 @@ class Candidate:
                 bar.update(stats.step, f"loss {stats.loss:.3f}")
 
             trainings[0].hooks = replace(trainings[0].hooks, on_step=on_step)
-            return train(decoder, trainings, examples, self._room())
+            return train(decoder, trainings, examples, self._probed(decoder, trainings))
 
     def _job(self, run: Run, name: str) -> TrainJob:
         spec = run.spec
@@ -137,6 +138,18 @@ class Candidate:
             validate=validate, keep=lambda epoch: self._keep(run, name, epoch), on_step=lambda stats: None
         )
 
+    def _probed(self, decoder: Decoder, trainings: Sequence[Training]) -> Room:
+        """What the plan lets a micro-batch spend, corrected by a measured pass where there is a cap."""
+        room = self._room()
+        if room.levels is None:
+            return room
+        jobs, examples = [t.job for t in trainings], self.plan.train.encoded
+        measured = probe(decoder, jobs, examples, room, self.plan.memory, self.device)
+        for training in trainings:
+            if measured is not None:
+                training.run.log("probe", **measured.to_json())
+        return room
+
     def _room(self) -> Room:
         """What the plan lets a micro-batch spend."""
         return Room(
@@ -144,6 +157,7 @@ class Candidate:
             levels=self.plan.memory.levels if self.device.kind == "cuda" else None,
             longest=max(len(e) for e in self.plan.train.encoded),
             share_prefixes=self.config.training.share_prefixes,
+            replays=self.config.training.cuda_graphs,
             most_shared=self.loaded.shape.sliding_window,
         )
 
@@ -191,6 +205,7 @@ class Candidate:
                 evaluate_s=time.perf_counter() - started,
                 train_tokens=progress.num_tokens,
                 train_examples=progress.num_examples,
+                probe=_last_probe(run),
                 **self._measured(),
             ),
         )
@@ -208,6 +223,8 @@ class Candidate:
             batch_size=generation.batch_size,
             batch_tokens=generation.batch_tokens,
             max_positions=self.plan.max_input_tokens + self.task.generation.max_new_tokens,
+            decoder=self.decoder,
+            cache_tokens=self.plan.cache_tokens,
         )
         answered = log.answered if log is not None else {}
         missing = [example for place, example in enumerate(examples) if place not in answered]
@@ -223,6 +240,8 @@ class Candidate:
                 on_completion=log.add if log is not None else None,
                 done=answered,
             )
+        if generator.notes:
+            run.log("memory", evaluation=name, retried_with=generator.notes)
         run.write_rows(name, result.rows)
         return result
 
@@ -237,6 +256,12 @@ class Candidate:
     def _finish(run: Run, result: RunResult) -> RunResult:
         run.finish(result)
         return result
+
+
+def _last_probe(run: Run) -> dict[str, JsonValue] | None:
+    """As it was logged when the training began, or was taken up again."""
+    found = [event for event in run.events() if event["event"] == "probe"]
+    return {k: v for k, v in found[-1].items() if k not in ("time", "event")} if found else None
 
 
 def _scored(result: EvalResult | None) -> bool:
@@ -265,6 +290,7 @@ def run_specs(
             "learning_rates",
             "seeds",
             "micro_batch_tokens",
+            "cuda_graphs",
             "checkpoint_every_s",
             "share_prefixes",
             "at_once",
@@ -283,6 +309,8 @@ def run_specs(
     }
     if config.evaluation.answer_by != "text":
         shared["answer_by"] = config.evaluation.answer_by
+    if config.training.base_dtype != "same":  # the model as it is is evaluated in it, too
+        shared["base_dtype"] = config.training.base_dtype
     report: dict[str, JsonValue] = {str(prepared.report_on): prepared.dataset(prepared.report_on).fingerprint}
     common: dict[str, Any] = {
         "model": model.label,

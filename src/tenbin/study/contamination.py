@@ -114,7 +114,8 @@ def _base_runs(prepared: Prepared) -> list[Run]:
     Raises:
         DataError: there is none.
     """
-    runs = [run for run in prepared.folder.runs() if run.done and run.spec.variety == "base"]
+    done = [run for run in prepared.folder.runs() if run.done and run.spec.variety == "base"]
+    runs = [run for run in done if "vllm" not in run.spec.settings]  # its server gives no likelihoods
     if not runs:
         found = "no base model was evaluated here: likelihoods are only to be had of local models"
         remedy = "run the study with evaluation.base_model = true"

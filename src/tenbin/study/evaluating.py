@@ -182,6 +182,8 @@ def _evaluate(prepared: Prepared, record: Prepared, given: "Given | None", optio
     with alone(folder.path):
         write_prepared(record, screen)
         _write_plan(prepared, planned)
+        if given is not None:
+            given.record([folder.run(spec) for spec in planned.specs])
         screen.stage(planned.model.label)
         results = run_model(prepared, planned, screen)
         if prepared.config.task == "question_bank":
@@ -286,7 +288,7 @@ def _need_same_questions(prepared: Prepared) -> None:
     split = prepared.report_on
     pairs = {
         "task": (old.get("task"), prepared.task.name),
-        "examples": (
+        "set of examples": (
             old.get("splits", {}).get(split, {}).get("fingerprint"),
             prepared.dataset(split).fingerprint,
         ),

@@ -27,10 +27,11 @@ from tenbin.generate.hosted import (
 )
 from tenbin.generate.hosted.request import Service
 from tenbin.runs import Run, RunResult, RunSpec
+from tenbin.study.asking_plan import AskingPlan, asking_hosted
 from tenbin.study.prepare import Prepared
 from tenbin.study.screen import Screen
 from tenbin.tasks.words import package_version
-from tenbin.types import Completion, EvalResult, HostedUse, JsonValue
+from tenbin.types import Completion, EvalResult, GenerationConfig, HostedUse, JsonValue, Message
 
 PACKAGES = ("tenbin", "openai", "numpy", "scipy", "fugashi")
 
@@ -79,6 +80,13 @@ class HostedModel:
     specs: tuple[RunSpec, ...]
     generator: HostedGenerator | None
     """None where nothing is to be asked: a plan, or all is done."""
+    prices: Prices
+
+    def asking(
+        self, prepared: Prepared, prompts: Sequence[Sequence[Message]], config: GenerationConfig
+    ) -> AskingPlan:
+        """What other questions than the study's own would take of it; sends nothing."""
+        return asking_hosted(self.model, prepared.folder.path, prompts, config, self.prices)
 
     def is_done(self, run: Run) -> bool:
         """Whether the run is finished; one with failed calls is not, where they can be made again."""
@@ -132,7 +140,13 @@ def plan_hosted_model(
             offline=offline,
             say=screen.say,
         )
-    return HostedModel(model=model, plan=HostedPlan(model.label, calls), specs=(spec,), generator=generator)
+    return HostedModel(
+        model=model,
+        plan=HostedPlan(model.label, calls),
+        specs=(spec,),
+        generator=generator,
+        prices=purse.prices,
+    )
 
 
 def _is_missing(run: Run, offline: bool, screen: Screen) -> bool:

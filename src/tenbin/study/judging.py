@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from tenbin.config import ModelConfig, StudyConfig, read_study, resolve_path, st
 from tenbin.config_hosted import parse_money
 from tenbin.config_judge import JudgeConfig
 from tenbin.config_problems import config_problems
+from tenbin.config_vllm import VllmSection
 from tenbin.errors import ConfigError, DataError, Problem
 from tenbin.generate.hosted import Prices, Spending, open_hosted, read_prices
+from tenbin.generate.vllm import find_command
 from tenbin.grading.folder import gradable_items
 from tenbin.grading.items import Item, finished_runs
 from tenbin.grading.scores import apply_grades
@@ -45,6 +48,10 @@ class Opening:
     prices: Path | None = None
     cache_dir: Path | None = None
     offline: bool = False
+    vram_mib: int | None = None
+    """Cap on a judge that vLLM serves."""
+    ending: ExitStack = field(default_factory=ExitStack)
+    """Ends the servers that were started for judges."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,13 +111,10 @@ def check_judges(prepared: Prepared, *, offline: bool, screen: Screen) -> None:
 
     Raises:
         ConfigError: the task is no question bank.
-        UserError: a hosted judge that has not graded here yet cannot be reached: no key, or offline.
+        UserError: a judge that has not graded here yet cannot be reached: no key, offline, no vLLM.
     """
-    config, where = prepared.config, prepared.study_file.name
-    if config.judge and config.task != "question_bank":
-        found = f"judges grade answers to a question bank, and the task is {config.task}"
-        remedy = "take the [[judge]] tables out"
-        raise ConfigError(Problem(where=f"{where}: judge", found=found, remedy=remedy))
+    config = prepared.config
+    need_bank(prepared)
     known = judges_of(read_grades(prepared.folder.path))
     opening = _opening(config, prepared.study_file, None, cache_dir=None, offline=offline)
     for judge in config.judge:
@@ -118,6 +122,21 @@ def check_judges(prepared: Prepared, *, offline: bool, screen: Screen) -> None:
         if model.is_hosted and model.label not in known:
             prices = read_prices(opening.prices)
             _open(judge, prepared.folder, opening, (prices, Spending(None, prices)), screen)
+        if model.is_vllm and model.label not in known:
+            find_command((model.vllm or VllmSection()).command, f"judge {model.label}", opening.base)
+
+
+def need_bank(prepared: Prepared) -> None:
+    """Refuse judges of anything else.
+
+    Raises:
+        ConfigError: the task is no question bank.
+    """
+    config, where = prepared.config, prepared.study_file.name
+    if config.judge and config.task != "question_bank":
+        found = f"judges grade answers to a question bank, and the task is {config.task}"
+        remedy = "take the [[judge]] tables out"
+        raise ConfigError(Problem(where=f"{where}: judge", found=found, remedy=remedy))
 
 
 def judge_prepared(
@@ -138,6 +157,7 @@ def _opening(
         prices=None if budget.prices is None else resolve_path(budget.prices, study_file),
         cache_dir=cache_dir,
         offline=offline,
+        vram_mib=budget.vram_mib,
     )
 
 
@@ -164,13 +184,14 @@ def judge_study(
             raise DataError(Problem(where=str(study.path), found="no question is for a judge", remedy=remedy))
         opened = partial(_open, config, study, opening, (prices, spending), screen)
         judge = Later(model.label, opened, screen)
-        found.append(_judge_one(study, config, model.label, judge, items, wanted, screen))
+        with opening.ending:
+            found.append(_judge_one(study, config, judge, items, wanted, screen))
     return tuple(found)
 
 
 def model_of(config: JudgeConfig) -> ModelConfig:
     """The judge as a model of a study."""
-    keys = ("source", "name", "tokenizer", "hosted")
+    keys = ("source", "name", "tokenizer", "hosted", "vllm")
     return ModelConfig(**{key: getattr(config, key) for key in keys})
 
 
@@ -190,34 +211,30 @@ def _open(
             model, study.path, prices=purse[0], spending=purse[1], offline=opening.offline, say=screen.say
         )
     need_training()
-    from tenbin.study.judging_local import open_judge
+    from tenbin.study.judging_local import open_judge, open_served_judge
 
-    return open_judge(
-        config,
-        base=opening.base,
-        cache_dir=opening.cache_dir or user_cache_path("tenbin"),
-        offline=opening.offline,
-        screen=screen,
-    )
+    how: dict[str, Any] = {
+        "chat": config.chat,
+        "base": opening.base,
+        "cache_dir": opening.cache_dir or user_cache_path("tenbin"),
+        "offline": opening.offline,
+        "screen": screen,
+    }
+    if not model.is_vllm:
+        return open_judge(model, **how)
+    served = open_served_judge(model, study.path, vram_mib=opening.vram_mib, **how)
+    return opening.ending.enter_context(served)
 
 
 def _judge_one(
     study: StudyFolder,
     config: JudgeConfig,
-    label: str,
     judge: Generator,
     items: Sequence[Item],
     wanted: Sequence[Item],
     screen: Screen,
 ) -> Judged:
-    how = Judging(
-        grader=label,
-        scale=tuple(sorted(read_settings(study).scale)),
-        repeats=config.repeats,
-        max_new_tokens=config.max_new_tokens,
-        seed=config.seed,
-        chat=config.chat and not model_of(config).is_hosted,
-    )
+    how = judging_of(config, read_settings(study).scale)
     given = read_grades(study.path)
     _write_settings(study, how, config)
     _withdraw_more_repeats(study, given, how, wanted)
@@ -237,6 +254,19 @@ def _judge_one(
         min_kappa=config.min_kappa,
     )
     return Judged(calibration=calibration, pairs=pairs)
+
+
+def judging_of(config: JudgeConfig, scale: Sequence[float]) -> Judging:
+    """How a judge of the study is asked."""
+    model = model_of(config)
+    return Judging(
+        grader=model.label,
+        scale=tuple(sorted(scale)),
+        repeats=config.repeats,
+        max_new_tokens=config.max_new_tokens,
+        seed=config.seed,
+        chat=config.chat and not model.is_hosted,
+    )
 
 
 def _withdraw_more_repeats(

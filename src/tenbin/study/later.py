@@ -1,6 +1,7 @@
 """Later: a generator that is opened when it is first asked, and says before it what the calls may cost."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from tenbin.generate.hosted import HostedGenerator
 from tenbin.study.screen import Screen
@@ -41,7 +42,7 @@ def calls_line(
     generator: HostedGenerator, prompts: Sequence[Sequence[Message]], config: GenerationConfig
 ) -> str:
     """`judge: 40 calls, about 12,000 prompt tokens, at most $0.0123 (1.8 yen)`."""
-    plan = generator.plan(prompts, config)
+    plan = replace(generator, repeats=1).plan(prompts, config)  # `generate` asks once
     cost = f"at most {plan.cost}" if plan.cost is not None else f"cost unknown: {plan.cost_note}"
     cached = f" ({plan.num_cached:,} answers are there already)" if plan.num_cached else ""
     tokens = f"about {plan.input_tokens:,} prompt tokens"

@@ -9,9 +9,8 @@ import torch
 
 from tenbin.config import ModelConfig, resolve_path
 from tenbin.data.inspection import TokenCounter
+from tenbin.decoder.base_types import make_frozen, move_rest
 from tenbin.decoder.decoder import Decoder
-from tenbin.decoder.fp8 import Fp8Frozen
-from tenbin.decoder.frozen import PlainFrozen
 from tenbin.device import Device, find_device
 from tenbin.models.adapters import read_adapter
 from tenbin.models.encode import Encoder
@@ -20,10 +19,12 @@ from tenbin.models.lora import activate, inject
 from tenbin.models.tokenizer import load_tokenizer
 from tenbin.runs import Run, RunResult, RunSpec
 from tenbin.study.adapter import Given
+from tenbin.study.asking_plan import AskingPlan, asking_local
 from tenbin.study.candidate import Candidate, run_specs
 from tenbin.study.planning import ModelPlan, plan_model
 from tenbin.study.prepare import Prepared
 from tenbin.study.screen import Screen
+from tenbin.types import GenerationConfig, Message
 
 ADAPTER = "given"
 
@@ -38,6 +39,8 @@ class LocalModel:
     plan: ModelPlan
     specs: tuple[RunSpec, ...]
     device: Device
+    matrix_rate: float | None = None
+    """Of the device, as measured: floating-point operations a second."""
     given: Given | None = None
     """An adapter that is evaluated with the model."""
 
@@ -46,26 +49,41 @@ class LocalModel:
         """Tokens of texts."""
         return self.encoder.count
 
+    def asking(
+        self, prepared: Prepared, prompts: Sequence[Sequence[Message]], config: GenerationConfig
+    ) -> AskingPlan:
+        """What other questions than the study's own would take of it; loads no weights."""
+        return asking_local(
+            [len(self.encoder.prompt(prompt)[0]) for prompt in prompts],
+            config.max_new_tokens,
+            self.source.shape,
+            weight_bytes=self.plan.memory.terms["weights"],
+            dtype_bytes=2 if self.device.dtype(prepared.config.training.dtype) == "bf16" else 4,
+            cap_bytes=self.plan.memory.cap_bytes,
+            matrix_rate=self.matrix_rate,
+        )
+
     def is_done(self, run: Run) -> bool:
         """Whether the run is finished."""
         return run.done
 
     def work(self, prepared: Prepared, runs: Sequence[Run], screen: Screen) -> Iterator[RunResult]:
         """Load the model and do these runs, in order; neighbouring trainings several at once."""
-        dtype = self.device.dtype(prepared.config.training.dtype)
+        config = prepared.config
+        dtype, base = self.device.dtype(config.training.dtype), config.training.base_dtype
         loaded = load_model(
             self.source,
             dtype=torch.bfloat16 if dtype == "bf16" else torch.float32,
-            device=self.device.torch,
+            # Weights in fewer bits are made on the way: a GPU may have no room for the whole ones.
+            device=self.device.torch if base == "same" else "cpu",
         )
-        config = prepared.config
         decoder = None
-        if config.training.base_dtype == "fp8" or any(run.spec.kind == "train" for run in runs):
+        if base != "same" or any(run.spec.kind == "train" for run in runs):
             if config.training.learning_rates:
                 inject(loaded.model, config.lora.targets)
-            decoder = Decoder(
-                loaded.model, PlainFrozen if config.training.base_dtype == "same" else Fp8Frozen.make
-            )
+            if base != "same":
+                move_rest(loaded.model, self.device.torch)
+            decoder = Decoder(loaded.model, make_frozen(base, self.device.torch))
         candidate = Candidate(
             config=config,
             prepared=prepared,
@@ -169,6 +187,7 @@ def plan_local(
         plan=plan,
         specs=tuple(specs),
         device=machine.device,
+        matrix_rate=machine.matrix_rate,
         given=given,
     )
 
@@ -187,13 +206,31 @@ def find_model(
     Raises:
         ModelError: it is not to be had, or not usable.
     """
+    return find_from(
+        prepared.study_file.parent,
+        model,
+        cache_dir=cache_dir,
+        offline=offline,
+        weights=weights,
+        screen=screen,
+    )
+
+
+def find_from(
+    base: Path, model: ModelConfig, *, cache_dir: Path, offline: bool, weights: bool, screen: Screen
+) -> ModelSource:
+    """The same with paths that start from a folder.
+
+    Raises:
+        ModelError: it is not to be had, or not usable.
+    """
 
     def located(source: str) -> str:
-        path = resolve_path(source, prepared.study_file)
+        path = resolve_path(source, base / "study.toml")
         return str(path) if path.exists() else source
 
     return resolve_source(
-        located(model.source),
+        located(model.local_source),
         tokenizer=located(model.tokenizer) if model.tokenizer else None,
         cache_dir=cache_dir,
         offline=offline,

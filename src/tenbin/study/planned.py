@@ -6,9 +6,10 @@ from typing import Protocol
 from tenbin.config import ModelConfig
 from tenbin.data.inspection import TokenCounter
 from tenbin.runs import Run, RunResult, RunSpec
+from tenbin.study.asking_plan import AskingPlan
 from tenbin.study.prepare import Prepared
 from tenbin.study.screen import Screen
-from tenbin.types import JsonValue
+from tenbin.types import GenerationConfig, JsonValue, Message
 
 
 class Plan(Protocol):
@@ -45,6 +46,12 @@ class Planned(Protocol):
     @property
     def token_counter(self) -> TokenCounter | None:
         """Tokens of texts; None where the tokenizer is not to be had."""
+        ...
+
+    def asking(
+        self, prepared: Prepared, prompts: Sequence[Sequence[Message]], config: GenerationConfig
+    ) -> AskingPlan:
+        """What other questions than the study's own would take of it; loads and sends nothing."""
         ...
 
     def is_done(self, run: Run) -> bool:

@@ -12,9 +12,11 @@ from tenbin.memory import (
     GPU_MICRO_BATCH,
     LENGTH_STEP,
     MemoryPlan,
+    cache_tokens,
     longest_fitting,
     plan_training,
 )
+from tenbin.memory_reading import MOST_ROWS
 from tenbin.models.encode import Encoded, Encoder
 from tenbin.models.shape import ModelShape
 from tenbin.tasks.base import Task
@@ -22,7 +24,7 @@ from tenbin.types import Example, JsonValue
 
 MATRIX_SHARE = 0.6
 """Of the matrix rate: what training reached from 2,048 tokens on an H200 (7B). Shorter rows reach less."""
-FILLING_TOKENS = 1024
+FILLING_TOKENS = 512
 """Tokens of one step that fill a large GPU; see docs/performance.md."""
 MOST_AT_ONCE = 4
 
@@ -38,6 +40,8 @@ class Fitted:
     """Id -> characters cut from the end of the longest input."""
     encoded: tuple[Encoded, ...] = field(default=(), repr=False)
     """Of a training set: the examples as token ids."""
+    lengths: tuple[int, ...] = field(default=(), repr=False)
+    """Of an evaluation set: tokens of the prompts that fit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +64,8 @@ class ModelPlan:
     """Floating-point operations of one training run, all epochs."""
     at_once: int = 1
     """Runs that are trained at once over one copy of the weights."""
+    cache_tokens: int = 0
+    """Prompt and answer tokens that an evaluation holds at once."""
     train_s: float | None = None
     """About how long one training run takes, without its evaluations; None where nothing was measured."""
 
@@ -74,6 +80,7 @@ class ModelPlan:
             "most_tokens": self.memory.most_tokens,
             "kept": self.memory.levels.describe(self.memory.most_tokens),
             "at_once": self.at_once,
+            "cache_tokens": self.cache_tokens,
             "limit_tokens": self.limit_tokens,
             "max_length": self.max_length,
             "longest_tokens": max((len(e) for e in self.train.encoded), default=0),
@@ -110,22 +117,19 @@ def plan_model(
         BudgetError: where the model does not fit the cap at any length.
         DataError: with every example that is too long, where `data.too_long` is "error".
     """
-    decode_tokens = config.generation.batch_tokens + (
-        config.generation.batch_size * task.generation.max_new_tokens
-    )
     common: dict[str, Any] = {
         "rank": config.lora.rank,
         "dtype_bytes": dtype_bytes,
         "cap_bytes": cap_bytes,
-        "decode_tokens": decode_tokens,
+        "decode_tokens": 0,  # answers are written before or after a step, never beside it
         "gpu": gpu,
         "base": config.training.base_dtype,
     }
     limit = longest_fitting(shape, **common)
     wanted = config.training.max_length
     most = limit if wanted == "fit" else min(wanted, limit)
-    room = shape.max_positions - task.generation.max_new_tokens
-    most_input = min(room, config.generation.max_input_tokens or room)
+    positions = shape.max_positions - task.generation.max_new_tokens
+    most_input = min(positions, config.generation.max_input_tokens or positions)
 
     problems = _no_room(config, label, shape, task)
     if problems:
@@ -153,9 +157,15 @@ def plan_model(
     fixed = config.training.micro_batch_tokens
     micro = max(fixed or _micro_batch(shape, limit, common), longest)
     at_once = _at_once(config, shape, micro, num_tokens / max(1, len(encoded)), common)
+    memory = plan_training(shape, most_tokens=micro, num_adapters=at_once, **common)
+    room = cache_tokens(memory, shape, dtype_bytes, gpu=gpu)
+    cache = _cache_tokens(config, task, fitted, room, gpu=gpu)
     return ModelPlan(
         model=label,
-        memory=plan_training(shape, most_tokens=micro, num_adapters=at_once, **common),
+        memory=plan_training(
+            shape, most_tokens=micro, num_adapters=at_once, **{**common, "decode_tokens": cache}
+        ),
+        cache_tokens=cache,
         at_once=at_once,
         limit_tokens=limit,
         max_length=most,
@@ -199,6 +209,19 @@ def _at_once(
     return 1
 
 
+def _cache_tokens(
+    config: StudyConfig, task: Task, evaluation: dict[str, Fitted], room: int, *, gpu: bool
+) -> int:
+    """Of generation's cache: what answers written at once need, as far as there is room and it is allowed."""
+    new = task.generation.max_new_tokens
+    most_rows = config.generation.batch_size or MOST_ROWS
+    lengths = [sorted(fitted.lengths, reverse=True)[:most_rows] for fitted in evaluation.values()]
+    needed = max((sum(some) + new * len(some) for some in lengths), default=0)
+    longest = max((some[0] + new for some in lengths if some), default=1)
+    allowed = max(config.generation.batch_tokens or needed, longest)
+    return max(1, min(needed, allowed, room if gpu else max(room, longest)))
+
+
 def _no_room(config: StudyConfig, label: str, shape: ModelShape, task: Task) -> list[Problem]:
     """The problem of a model whose positions are all taken by the answer; [] where there is none."""
     if task.generation.max_new_tokens < shape.max_positions:
@@ -228,12 +251,14 @@ def _fit(
     encoded: list[Encoded] = []
     left_out: list[str] = []
     cut: dict[str, int] = {}
+    lengths: list[int] = []
     for example in examples:
         whole = encoder.example(task, example) if target else None
         length = len(whole) if whole is not None else len(encoder.prompt(task.prompt(example))[0])
         if length <= most:
             kept.append(example)
             encoded += [whole] if whole is not None else []
+            lengths.append(length)
         elif config.data.too_long == "cut":
             try:
                 shorter, cut[example.id] = encoder.fit(task, example, most, target=target)
@@ -241,6 +266,7 @@ def _fit(
                 problems += error.problems
                 continue
             kept.append(shorter)
+            lengths.append(most)
             encoded += [encoder.example(task, shorter)] if target else []
         elif config.data.too_long == "leave_out":
             left_out.append(example.id)
@@ -255,4 +281,10 @@ def _fit(
                     ' budget), or set data.too_long to "cut" or "leave_out"',
                 )
             )
-    return Fitted(examples=tuple(kept), left_out=tuple(left_out), cut=cut, encoded=tuple(encoded))
+    return Fitted(
+        examples=tuple(kept),
+        left_out=tuple(left_out),
+        cut=cut,
+        encoded=tuple(encoded),
+        lengths=() if target else tuple(lengths),
+    )

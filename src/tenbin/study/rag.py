@@ -1,6 +1,7 @@
 """RAG fitness of a study's systems: builds the texts, asks every system, keeps answers and results."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from tenbin.study.prepare import Prepared, prepare
 from tenbin.study.screen import Screen, SilentScreen
 from tenbin.tasks.base import PromptTemplate, Task
 from tenbin.tasks.registry import TASKS
-from tenbin.types import Example, Generator, JsonValue
+from tenbin.types import Example, Generator, JsonValue, Message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,8 +108,10 @@ def ask_runs(
         screen.say(f"{len(found)} of {len(chosen)} systems are done already")
     missing = [run for run in chosen if run.path.name not in found]
     cache = cache_dir or user_cache_path("tenbin")
-    for run, generator in open_systems(prepared, missing, cache_dir=cache, offline=offline, screen=screen):
-        found[run.path.name] = _ask_one(prepared, plan, folder, run, generator, screen)
+    opened = open_systems(prepared, missing, cache_dir=cache, offline=offline, screen=screen)
+    with closing(opened):
+        for run, generator in opened:
+            found[run.path.name] = _ask_one(prepared, plan, folder, run, generator, screen)
     return tuple(found[run.path.name] for run in chosen)
 
 
@@ -161,6 +164,13 @@ def plan_rag(prepared: Prepared) -> RagPlan:
         absent_phrases=(config.absent_answer, *config.absent_phrases),
         settings=_settings(prepared, config, task, passages),
     )
+
+
+def rag_prompts(plan: RagPlan) -> list[list[Message]]:
+    """What every system is asked: equal prompts once, as `ask` puts them."""
+    inputs = [{**context.example.inputs, plan.field: context.text} for context in plan.contexts]
+    texts = dict.fromkeys(plan.task.template.prompt(one) for one in inputs)
+    return [[Message("user", text)] for text in texts]
 
 
 def _task(prepared: Prepared, config: RagConfig, example: Example) -> Task:

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from platformdirs import user_cache_path
 
@@ -131,32 +131,26 @@ def plan_study(
         UserError: what is wrong with any of the models, of all of them at once.
     """
     config = prepared.config
-    local = [model for model in config.model if not model.is_hosted]
+    local = [model for model in config.model if model.is_own]
     if local and not config.training.learning_rates and not config.evaluation.base_model:
         found = "there is nothing to do: no learning rate, and base models are not evaluated"
         remedy = "name learning rates, or set evaluation.base_model = true"
         raise ConfigError(Problem(where="training.learning_rates", found=found, remedy=remedy))
     asked = [e for split, data in prepared.datasets().items() if split != "train" for e in data.examples]
     check_choices(config, prepared.task, asked)
-    plan_local = partial(
-        _local_planner(prepared) if local else _no_planner,
-        cache_dir=cache_dir or user_cache_path("tenbin"),
-        offline=offline,
-        weights=weights,
-        screen=screen,
-        given=given,
-    )
-    plan_hosted = partial(
-        _hosted_planner(prepared) if len(local) < len(config.model) else _no_planner,
-        offline=offline,
-        opening=weights,
-        screen=screen,
-    )
+    here: dict[str, Any] = {
+        "cache_dir": cache_dir or user_cache_path("tenbin"),
+        "offline": offline,
+        "weights": weights,
+        "screen": screen,
+        "given": given,
+    }
+    planners = _planners(prepared, here)
     planned: list[Planned] = []
     errors: list[UserError] = []
     for model in config.model:
         try:
-            planned.append(plan_hosted(model) if model.is_hosted else plan_local(model))
+            planned.append(planners[_kind(model)](model))
         except UserError as error:
             errors.append(error)
     if len(errors) == 1:
@@ -166,12 +160,44 @@ def plan_study(
     return tuple(planned)
 
 
+def _kind(model: ModelConfig) -> Literal["own", "vllm", "hosted"]:
+    return "hosted" if model.is_hosted else "vllm" if model.is_vllm else "own"
+
+
+def _planners(prepared: Prepared, here: Mapping[str, Any]) -> dict[str, Callable[[ModelConfig], Planned]]:
+    """Plans a model, by its kind; of the kinds that the study has.
+
+    Args:
+        here: what planning a model on this machine is told.
+    """
+    kinds = {_kind(model) for model in prepared.config.model}
+    found: dict[str, Callable[[ModelConfig], Planned]] = {}
+    if "own" in kinds:
+        found["own"] = partial(_local_planner(prepared), **here)
+    if "vllm" in kinds:
+        found["vllm"] = partial(_vllm_planner(prepared), **here)
+    if "hosted" in kinds:
+        told = {"offline": here["offline"], "opening": here["weights"], "screen": here["screen"]}
+        found["hosted"] = partial(_hosted_planner(prepared), **told)
+    return found
+
+
 def _local_planner(prepared: Prepared) -> Callable[..., Planned]:
     """Plans a local model; this machine is looked at once for all of them."""
     need_training()
+    from tenbin.decoder.base_types import need_base_type
     from tenbin.study.local import look_at_machine, plan_local
 
+    need_base_type(prepared.config.training.base_dtype)
     return partial(plan_local, prepared, look_at_machine(prepared))
+
+
+def _vllm_planner(prepared: Prepared) -> Callable[..., Planned]:
+    """Plans a model that vLLM serves: found, fingerprinted and counted as a local one is."""
+    need_training()
+    from tenbin.study.vllm import plan_vllm
+
+    return partial(plan_vllm, prepared)
 
 
 def _hosted_planner(prepared: Prepared) -> Callable[..., Planned]:
@@ -179,10 +205,6 @@ def _hosted_planner(prepared: Prepared) -> Callable[..., Planned]:
     from tenbin.study.hosted import open_purse, plan_hosted_model
 
     return partial(plan_hosted_model, prepared, open_purse(prepared))
-
-
-def _no_planner(model: ModelConfig, **settings: object) -> Planned:
-    raise AssertionError(f"no model of this kind is in the study, and {model.label} is one")
 
 
 def write_plans(prepared: Prepared, planned: Sequence[Planned]) -> None:

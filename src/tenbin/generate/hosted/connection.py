@@ -133,7 +133,7 @@ class Connection:
 
     def _connection_failure(self, error: openai.APIConnectionError) -> Failure:
         causes = _causes(error)
-        hosted, address = self._service.hosted, self._service.address
+        hosted, address = self._service.hosted, self._address
         if any(isinstance(cause, socket.gaierror) for cause in causes):
             advice = "check the address, the network and the proxy settings"
             return Failure(remedy="every call", error=f"no host of that name: {address}", advice=advice)
@@ -154,6 +154,10 @@ class Connection:
         kind = type(causes[1]).__name__ if len(causes) > 1 else type(error).__name__
         return Failure(remedy="again", error=f"the connection was cut: {kind}", billed=True)
 
+    @property
+    def _address(self) -> str:
+        return self._service.at or self._service.address
+
     def _struck(self, outcome: Reply | Failure) -> Reply | Failure:
         """The same without any key: services repeat what they were sent."""
         texts = {f.name: getattr(outcome, f.name) for f in fields(outcome)}
@@ -169,7 +173,7 @@ class Connection:
     def _omitted(self, secret: Secret | None) -> dict[str, openai.Omit]:
         """Headers that the library would send and we do not want."""
         names = [f"X-Stainless-{name}" for name in UNSENT]
-        if self._service.source.kind == "http":
+        if self._service.source.kind in ("http", "vllm"):
             # What the environment says of OpenAI's organization is no business of other servers.
             names += ["OpenAI-Organization", "OpenAI-Project"]
         if self._service.source.kind != "azure" and secret is None:
@@ -198,7 +202,7 @@ class Connection:
                 azure_endpoint=self._service.address, api_version=hosted.api_version, **key, **shared
             )
         key_text = secret.reveal() if secret else "none"
-        return openai.AsyncOpenAI(api_key=key_text, base_url=self._service.address, **shared)
+        return openai.AsyncOpenAI(api_key=key_text, base_url=self._address, **shared)
 
     def _token_provider(self, secret: Secret | None) -> Callable[[], Awaitable[str]]:
         """Gives the Entra token: the one in the environment, else a fresh one from azure-identity."""

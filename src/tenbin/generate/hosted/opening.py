@@ -1,7 +1,8 @@
-"""open_hosted, plan_hosted: from a [[model]] of the study to its generator and its plan."""
+"""open_hosted, plan_hosted, served: from a [[model]] of the study to its generator and its plan."""
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from tenbin.generate.hosted.answers import AnswerStore
 from tenbin.generate.hosted.asking import Terms
 from tenbin.generate.hosted.generator import HostedGenerator, no_price
 from tenbin.generate.hosted.pace import Pace
-from tenbin.generate.hosted.prices import Prices
+from tenbin.generate.hosted.prices import Prices, read_prices
 from tenbin.generate.hosted.purses import Purses
 from tenbin.generate.hosted.request import Service
 from tenbin.generate.hosted.secret import ENTRA_VARIABLE, Secret, find_key, missing
@@ -85,6 +86,27 @@ def plan_hosted(
     return _make(model, folder, prices, None, None, lambda text: None).plan(prompts, config)
 
 
+def served(
+    label: str, folder: Path, service: Service, model_id: str, say: Callable[[str], None]
+) -> HostedGenerator:
+    """The generator of a server on this machine that tenbin starts: its calls cost nothing.
+
+    It can plan; to ask it needs a service that says where the server is (`Service.at`), and its key.
+
+    Args:
+        label: of the model, for errors.
+        folder: the study folder; answers are kept in its `hosted`.
+
+    Raises:
+        MissingExtra: the library is not installed.
+        DataError: the kept answers are damaged.
+    """
+    if not (_is_installed("openai") and _is_installed("httpx2")):
+        raise missing(f"model {label}", "openai", 'pip install "tenbin[hosted]"')
+    terms = _terms(f"model {label}", folder, service, None)
+    return HostedGenerator(model_id=model_id, terms=terms, prices=read_prices(), say=say, tally=Tally())
+
+
 def _make(
     model: ModelConfig,
     folder: Path,
@@ -95,24 +117,34 @@ def _make(
 ) -> HostedGenerator:
     hosted = model.hosted or HostedSection()
     service = Service(source=hosted_source(model.source), hosted=hosted)
-    path = folder / "hosted" / _file_name(service)
+    terms = _terms(_where(model), folder, service, secret)
     own = [] if hosted.max_cost is None else [Spending(parse_money(hosted.max_cost), prices)]
-    purses = Purses(
-        account=str(path.resolve()),
+    purses = replace(
+        terms.purses,
         price=prices.find(hosted.price or service.source.model),
         spendings=own + ([] if spending is None else [spending]),
     )
-    terms = Terms(
-        where=_where(model),
+    return HostedGenerator(
+        model_id=model.label,
+        terms=replace(terms, purses=purses),
+        prices=prices,
+        say=say,
+        repeats=hosted.repeats,
+        tally=Tally(),
+    )
+
+
+def _terms(where: str, folder: Path, service: Service, secret: Secret | None) -> Terms:
+    """Of calls that cost nothing that is known."""
+    path = folder / "hosted" / _file_name(service)
+    return Terms(
+        where=where,
         service=service,
         secret=secret,
         store=AnswerStore(path),
-        pace=Pace(hosted.requests_per_minute, hosted.tokens_per_minute),
-        purses=purses,
+        pace=Pace(service.hosted.requests_per_minute, service.hosted.tokens_per_minute),
+        purses=Purses(account=str(path.resolve()), price=None, spendings=()),
         estimate=TokenEstimate(),
-    )
-    return HostedGenerator(
-        model_id=model.label, terms=terms, prices=prices, say=say, repeats=hosted.repeats, tally=Tally()
     )
 
 

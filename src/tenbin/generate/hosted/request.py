@@ -24,10 +24,12 @@ class Service:
 
     source: HostedSource
     hosted: HostedSection
+    at: str | None = None
+    """Where calls go, of a server that tenbin started: its port, another one each time, names nothing."""
 
     @property
     def address(self) -> str:
-        """Of the API; Azure's is the resource's."""
+        """Of the API; Azure's is the resource's. Part of the name of every answer."""
         if self.source.kind == "azure":
             assert self.hosted.endpoint is not None, "checked with the study file"
             return self.hosted.endpoint
@@ -64,7 +66,7 @@ class Service:
         """What the service calls the most new tokens."""
         if self.hosted.limit_key is not None:
             return self.hosted.limit_key
-        newer = self.source.kind != "http" and self.hosted.endpoint_kind == "chat"
+        newer = self.source.kind in ("openai", "azure") and self.hosted.endpoint_kind == "chat"
         return "max_completion_tokens" if newer else "max_tokens"
 
 
