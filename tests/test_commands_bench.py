@@ -1,4 +1,4 @@
-"""What `tenbin bench train` shows of the lines it gets."""
+"""What `tenbin bench` shows of the lines it gets."""
 
 import io
 import json
@@ -6,6 +6,7 @@ import json
 from rich.console import Console
 
 from tenbin import commands_bench
+from tenbin.bench_generate_series import GenerateSeries
 from tenbin.bench_series import Series
 
 SERIES = Series(models=("tiny",), works=("1x4",))
@@ -36,7 +37,7 @@ def shown(monkeypatch, output, *, terminal):
 def test_a_row_has_a_cell_for_every_column():
     cells = commands_bench.row(FOUND)
     assert cells == ["7b", "16x256", "fp8", "1", "21,345", "83.38", "31,000", "30,512", "0.821", "790.4"]
-    assert len(cells) == len(commands_bench.COLUMNS)
+    assert len(cells) == len(commands_bench.WHAT) + len(commands_bench.TRAIN_FIGURES)
     assert commands_bench.row(NO_ROOM)[4:] == ["-"] * 6
 
 
@@ -57,3 +58,17 @@ def test_a_growing_table_on_a_terminal(monkeypatch):
     assert "21,345" in said
     assert "7b 99x256 fp8: out of memory: [8 GiB] more" in said
     assert "added to" not in said
+
+
+def test_the_share_of_an_epoch_is_shown_only_where_it_was_asked_for(monkeypatch):
+    line = FOUND | {"prompt_tokens_per_s": 123_456, "validation_share": 0.0712, "work": "jsquad-validation"}
+    monkeypatch.setattr(commands_bench, "run_generation", lambda series: iter([line]))
+    said = []
+    for validation in (False, True):
+        file = io.StringIO()
+        series = GenerateSeries(models=("tiny",), validation=validation)
+        commands_bench.measure_generation(series, None, console=Console(file=file, width=200))
+        said.append(file.getvalue().splitlines()[0])
+    assert "prompt tokens /s 123,456, planned MiB 31,000" in said[0]
+    assert "of an epoch" not in said[0]
+    assert said[1].endswith(", of an epoch 7.1%")

@@ -1,4 +1,4 @@
-"""The works of `tenbin bench train` as batches of other tools: padded, or packed without shared prefixes."""
+"""The works of `tenbin bench` as batches of other tools: padded, or packed without shared prefixes."""
 
 import random
 
@@ -72,3 +72,13 @@ def padded_batch(examples, device):
     }
     tensors = {name: torch.tensor(rows, device=device.torch) for name, rows in inputs.items()}
     return tensors, sum(map(len, examples)), sum(len(e.target_ids) for e in examples), len(examples)
+
+
+def left_padded(prompts, device):
+    """Inputs of `generate`: prompts that end together."""
+    longest = max(map(len, prompts))
+    inputs = {
+        "input_ids": [[0] * (longest - len(ids)) + list(ids) for ids in prompts],
+        "attention_mask": [[0] * (longest - len(ids)) + [1] * len(ids) for ids in prompts],
+    }
+    return {name: torch.tensor(rows, device=device.torch) for name, rows in inputs.items()}

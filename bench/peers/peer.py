@@ -1,4 +1,4 @@
-"""Peer: a model of another tool with LoRA on all seven linear maps, of random weights."""
+"""Peer: a model of another tool with LoRA on all seven linear maps, of random weights; and one without."""
 
 import gc
 
@@ -18,24 +18,17 @@ class Peer:
     def __init__(self, system, options, name, device, works):
         self.variant, self.name, self.device = options.variant, name, device
         self.system = system
-        self.roof = device.matrix_rate("bf16")
         sizes = model_sizes(name)
         self.shape = ModelShape.read(sizes)
         longest = max(PACKED_TOKENS, *(len(e) for work in works for e in work.examples))
         self.sizes = {**sizes, "max_position_embeddings": longest}
-        torch.manual_seed(0)
         self.model = self._unsloth(options.scratch, longest) if self.system == "unsloth" else self._peft()
         self.model.train()
-
-    def _random(self):
-        config = AutoConfig.for_model(**self.sizes)
-        with self.device.torch:
-            return AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16, attn_implementation="sdpa")
 
     def _peft(self):
         from peft import LoraConfig, get_peft_model
 
-        model = self._random()
+        model = random_model(self.sizes, self.device)
         if self.system == "liger":
             from liger_kernel.transformers import apply_liger_kernel_to_llama
 
@@ -55,7 +48,7 @@ class Peer:
 
         folder = scratch / f"{self.name}-{longest}"
         if not (folder / "complete").exists():
-            self._random().save_pretrained(folder)
+            random_model(self.sizes, self.device).save_pretrained(folder)
             gc.collect()
             if self.device.kind == "cuda":
                 torch.cuda.empty_cache()
@@ -86,6 +79,14 @@ class Peer:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         return loss
+
+
+def random_model(sizes, device):
+    """A model of these sizes in bf16, made where it stays."""
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(**sizes)
+    with device.torch:
+        return AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16, attn_implementation="sdpa")
 
 
 def any_tokenizer(size):

@@ -21,18 +21,12 @@ Needs: pip install -c constraints.txt -e ".[train,bench]"; Liger and Unsloth for
 """
 
 import argparse
-import gc
-import json
 import math
 import os
-import signal
-import sys
-import tempfile
 import time
-from contextlib import contextmanager
-from pathlib import Path
 
-STARTED = time.monotonic()
+from lines import Lines, TimeOver, add_arguments, attempt, find_source, free, memory, wait
+
 SYSTEMS = {
     "peft": "peft",
     "peft_ckpt": "peft",
@@ -46,57 +40,19 @@ PACKAGES = {
     "unsloth": ("peft", "unsloth", "unsloth_zoo"),
 }
 WORKS = ("1x4096", "1x1700", "16x256", "jsquad")
+FIGURES = ("tokens_per_s", "examples_per_s", "step_s", "mfu", "planned_mib", "peak_mib", "roof_tflops")
 LEAST_STEPS = 2
 """Counted steps, below which no rate is given."""
-
-
-class TimeOver(BaseException):
-    """The time limit has passed. No library may catch it as an error of its own."""
-
-
-class Alarm:
-    """Raises TimeOver when the limit has passed, and again, should something swallow it, until `stop`."""
-
-    EVERY_S = 2.0
-
-    def __init__(self, limit_s):
-        self.held = False
-        signal.signal(signal.SIGALRM, self._over)
-        if limit_s is not None:
-            left = max(0.001, limit_s - (time.monotonic() - STARTED))
-            signal.setitimer(signal.ITIMER_REAL, left, self.EVERY_S)
-
-    def _over(self, signum, frame):
-        if not self.held:
-            raise TimeOver
-
-    @contextmanager
-    def later(self):
-        """The block is done whole; the next signal comes soon."""
-        self.held = True
-        try:
-            yield
-        finally:
-            self.held = False
-
-    def stop(self):
-        """No more of it."""
-        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def prepare_environment(system, scratch):
     """Before anything heavy is imported; Unsloth wants to be the first."""
     os.environ["HF_HUB_OFFLINE"] = "1"
-    source = Path(__file__).parents[2] / "src"
-    if str(source) not in sys.path:
-        sys.path.append(str(source))
+    find_source()
     if system == "unsloth":
         os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")
         os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(scratch / "unsloth-compiled"))
         import unsloth  # noqa: F401
-
-
-# --- measuring ---
 
 
 def measure(peer, work, num_steps, alarm):
@@ -105,42 +61,43 @@ def measure(peer, work, num_steps, alarm):
     from batches import batches
 
     from tenbin.bench_steps import StepTimes, mean_context
-    from tenbin.memory import MIB
 
-    gpu = peer.device.kind == "cuda"
-    made, note = batches(work, peer.system, peer.device)
+    device = peer.device
+    made, note = batches(work, peer.system, device)
     parameters = [p for p in peer.model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=gpu)
+    optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=device.kind == "cuda")
     times, over, loss = StepTimes(), False, None
-    if gpu:
-        torch.cuda.empty_cache()
-    peer.device.reset_peak()
+    free()
+    device.reset_peak()
     try:
-        for number in range(num_steps):
-            batch, tokens, targets, examples = made[number % len(made)]
-            wait(gpu)
-            started = time.perf_counter()
-            value = peer.step(optimizer, batch)
-            wait(gpu)
-            seconds = time.perf_counter() - started
+        wait(device)
+        started, before = time.perf_counter(), None
+        for number in range(num_steps + 1):
+            now = None
+            if number < num_steps:
+                batch, *counts = made[number % len(made)]
+                now = peer.step(optimizer, batch), counts
+            if device.kind == "cpu":
+                before, now = now, None
             with alarm.later():
-                times.add(seconds, tokens=tokens, targets=targets, examples=examples)
-                loss = value.item()
+                if before is not None:  # read while the device is at work on the next step, as in tenbin's
+                    value, (tokens, targets, examples) = before
+                    loss = value.item()
+                    ended = time.perf_counter()
+                    times.add(ended - started, tokens=tokens, targets=targets, examples=examples)
+                    started = ended
+            before = now
     except TimeOver:
         alarm.stop()
         over = True
     context = mean_context([len(e) for e in work.examples])
     if times.num_counted < LEAST_STEPS and over:
         times = StepTimes()
-    free, total = torch.cuda.mem_get_info() if gpu else (0, 0)
+    roof = device.warm_rate()
     found = {
         "batch_size": made[0][3],
-        **times.rates(peer.shape, context=context, matrix_rate=peer.roof),
-        "planned_mib": None,
-        "peak_mib": round(peer.device.peak_mib()),
-        "driver_mib": round((total - free) / MIB),
-        "allocated_mib": round(torch.cuda.max_memory_allocated() / MIB) if gpu else None,
-        "roof_tflops": float(f"{peer.roof / 1e12:.4g}"),
+        **times.rates(peer.shape, context=context, matrix_rate=roof),
+        **memory(device, roof),
         "counted_steps": times.num_counted,
         "loss": loss if loss is not None and math.isfinite(loss) else None,
     }
@@ -149,74 +106,15 @@ def measure(peer, work, num_steps, alarm):
     return found, over
 
 
-def wait(gpu):
-    if gpu:
-        import torch
-
-        torch.cuda.synchronize()
-
-
-def nothing(reason):
-    keys = ("tokens_per_s", "examples_per_s", "step_s", "mfu", "planned_mib", "peak_mib", "roof_tflops")
-    return {**dict.fromkeys(keys), "reason": reason}
-
-
-class Lines:
-    """The lines of one process: what all of them say, and what is still to be measured."""
-
-    def __init__(self, options, alarm):
-        self.options, self.alarm = options, alarm
-        self.same = {}
-        self.measured = 0
-        self.left = [(model, work) for model in options.model for work in options.work]
-
-    def add(self, model, work, found):
-        """Print a line, and add it to the file."""
-        with self.alarm.later():
-            self.left.remove((model, work))
-            self.measured += found.get("tokens_per_s") is not None
-            line = {
-                "bench": "train",
-                "system": SYSTEMS[self.options.variant],
-                "variant": self.options.variant,
-                "model": model,
-                "work": work,
-                "dtype": "bf16",
-                "adapters": 1,
-                **found,
-                "cap_mib": self.options.vram_mib,
-                **self.same,
-            }
-            text = json.dumps(line)
-            print(text, flush=True)
-            if self.options.output is not None:
-                self.options.output.parent.mkdir(parents=True, exist_ok=True)
-                with self.options.output.open("a", encoding="utf-8") as file:
-                    file.write(text + "\n")
-
-    def add_rest(self, reason, of_model=None):
-        """Lines for what was not measured."""
-        for model, work in list(self.left):
-            if of_model in (None, model):
-                self.add(model, work, nothing(reason))
-
-
 def run(options, lines):
     """Measure all; what fails becomes a line with its reason."""
     prepare_environment(SYSTEMS[options.variant], options.scratch)
-    import torch
     from peer import Peer
 
-    from tenbin.bench_record import revision, versions
     from tenbin.device import find_device
 
     device = find_device()
-    device.cap(options.vram_mib)
-    lines.same = {
-        "gpu": device.name,
-        "versions": versions(*PACKAGES[SYSTEMS[options.variant]]),
-        "commit": options.commit or revision(),
-    }
+    lines.come_from(device, PACKAGES[SYSTEMS[options.variant]])
     for name in options.model:
         works = works_of(options, name)
         peer, reason = attempt(
@@ -228,19 +126,15 @@ def run(options, lines):
             result, reason = attempt(
                 lambda peer=peer, work=work: measure(peer, work, options.steps, lines.alarm)
             )
-            found, over = result if result is not None else (nothing(reason), False)
+            found, over = result if result is not None else (lines.nothing(reason), False)
             if found.get("tokens_per_s") is None and "reason" not in found:
-                found["reason"] = f"the time limit of {options.time_limit:g} s passed"
+                found["reason"] = lines.over
             lines.add(name, work.name, found)
             if over:
                 raise TimeOver
-            gc.collect()
-            if device.kind == "cuda":
-                torch.cuda.empty_cache()
+            free()
         del peer
-        gc.collect()
-        if device.kind == "cuda":
-            torch.cuda.empty_cache()
+        free()
 
 
 def works_of(options, name):
@@ -257,41 +151,10 @@ def works_of(options, name):
     ]
 
 
-def attempt(make):
-    """(what it makes, None), or (None, why not). The failed attempt's tensors are free afterwards."""
-    import torch
-
-    try:
-        return make(), None
-    except torch.OutOfMemoryError as error:
-        reason = f"out of memory under the cap: {str(error).splitlines()[0]}"
-    except Exception as error:  # a tool of others: whatever it raises is its result
-        reason = said(error)
-        print(reason, file=sys.stderr)
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    return None, reason
-
-
-def said(error):
-    return f"{type(error).__name__}: {error}"[:300]
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("variant", choices=SYSTEMS)
-    parser.add_argument("--model", action="append", help="7b, 13b or tiny (repeatable; 7b)")
-    parser.add_argument("--work", action="append", help=f"repeatable; {', '.join(WORKS)}")
-    parser.add_argument("--lengths", type=Path, help="what bench/question_lengths.py printed, for jsquad")
-    parser.add_argument("--vram-mib", type=int)
+    add_arguments(parser, SYSTEMS, WORKS)
     parser.add_argument("--steps", type=int, default=6, help="of each work; the first two are not counted")
-    parser.add_argument(
-        "--time-limit", type=float, metavar="S", help="of the whole process, imports included"
-    )
-    parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()) / "tenbin-peers")
-    parser.add_argument("--commit", help="revision to note, where the source is not in a git tree")
-    parser.add_argument("--output", type=Path, metavar="FILE.jsonl", help="add the lines to this file too")
     options = parser.parse_args()
     options.model = options.model or ["7b"]
     options.work = options.work or [w for w in WORKS if w != "jsquad" or options.lengths is not None]
@@ -299,17 +162,9 @@ def main():
         parser.error("jsquad needs --lengths")
     if options.steps <= LEAST_STEPS:
         parser.error("--steps: the first two are not counted, take more")
-    lines = Lines(options, Alarm(options.time_limit))
-    try:
-        run(options, lines)
-    except TimeOver:
-        lines.alarm.stop()
-        lines.add_rest(f"the time limit of {options.time_limit:g} s passed")
-    except Exception as error:  # such as a tool that is not installed
-        lines.alarm.stop()
-        lines.add_rest(said(error))
-        raise
-    sys.exit(0 if lines.measured else 1)
+    system = SYSTEMS[options.variant]
+    lines = Lines(options, bench="train", system=system, figures=FIGURES, dtype="bf16", adapters=1)
+    lines.of(lambda: run(options, lines))
 
 
 if __name__ == "__main__":

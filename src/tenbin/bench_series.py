@@ -3,7 +3,6 @@
 A model is built once for all its works. What does not fit is a line too, with the reason and no figures.
 """
 
-import gc
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,17 +13,24 @@ from typing import Any
 import torch
 
 from tenbin.bench import TrainBench
-from tenbin.bench_record import revision, versions
-from tenbin.bench_sizes import model_sizes
+from tenbin.bench_models import (
+    DOES_NOT_FIT,
+    dtype_checks,
+    each_model,
+    model_checks,
+    no_memory,
+    origin,
+    position_problems,
+    problems_of,
+    read_shapes,
+)
 from tenbin.bench_steps import WARM_UP
 from tenbin.bench_works import QUESTIONS, Work, questions, rows
 from tenbin.device import Device, find_device
 from tenbin.errors import ConfigError, Problem, UserError
-from tenbin.memory import CPU_MICRO_BATCH, GPU_MICRO_BATCH, BaseType
+from tenbin.memory import CPU_MICRO_BATCH, GPU_MICRO_BATCH
 from tenbin.models.shape import ModelShape
 
-BASES: dict[str, BaseType] = {"bf16": "same", "fp8": "fp8", "fp8-both": "fp8-both"}
-"""The types of frozen weights, as they are asked for and as the plan has them."""
 _ROWS = re.compile(r"[1-9]\d*x[1-9]\d*")
 
 
@@ -37,7 +43,7 @@ class Series:
     works: tuple[str, ...]
     """`16x256` (examples x tokens) or `jsquad`."""
     dtypes: tuple[str, ...] = ("bf16",)
-    """Keys of BASES."""
+    """Keys of `tenbin.bench_models.BASES`."""
     lengths: Path | None = None
     """Of `jsquad`, see `tenbin.bench.read_lengths`."""
     batch_size: int = 240
@@ -66,61 +72,41 @@ def run_series(series: Series) -> Iterator[dict[str, Any]]:
 def _lines(
     series: Series, device: Device, works: Mapping[str, Sequence[Work]], cap: int | None
 ) -> Iterator[dict[str, Any]]:
-    same = {
-        "cap_mib": series.vram_mib if device.kind == "cuda" else None,
-        "gpu": device.name,
-        "versions": versions(),
-        "commit": series.commit or revision(),
-    }
-    for model in series.models:
-        for dtype in series.dtypes:
-            gc.collect()  # the model before
-            if device.kind == "cuda":
-                torch.cuda.empty_cache()
-            who = {"bench": "train", "system": "tenbin", "model": Path(model).name}
-            bench = _built(model, device, BASES[dtype], cap)
-            for work in works[model]:
-                line = who | {"work": work.name, "dtype": dtype, "adapters": series.adapters}
-                line |= {"batch_size": work.batch_size, "micro_batch_tokens": work.most_tokens}
-                found = _no_memory("the model does not fit")
-                if bench is not None:
-                    found = _measured(bench, work, series)
-                yield line | found | line | same  # in this order of keys, our name of the model
-            del bench
+    same = origin(device, series.vram_mib, series.commit)
 
+    def of_model(model: str, dtype: str, bench: TrainBench | None) -> Iterator[dict[str, Any]]:
+        who = {"bench": "train", "system": "tenbin", "model": Path(model).name}
+        for work in works[model]:
+            line = who | {"work": work.name, "dtype": dtype, "adapters": series.adapters}
+            line |= {"batch_size": work.batch_size, "micro_batch_tokens": work.most_tokens}
+            found = _nothing(DOES_NOT_FIT)
+            if bench is not None:
+                found = _measured(bench, work, series)
+            yield line | found | line | same  # in this order of keys, our name of the model
 
-def _built(model: str, device: Device, base: BaseType, cap: int | None) -> TrainBench | None:
-    """None where it does not fit the device."""
-    try:
-        return TrainBench.build(model, device, base=base, cap_bytes=cap)
-    except torch.OutOfMemoryError:
-        return None
+    return each_model(series.models, series.dtypes, device, cap, of_model)
 
 
 def _measured(bench: TrainBench, work: Work, series: Series) -> dict[str, Any]:
     try:
         found = bench.measure(work, steps=series.steps, adapters=series.adapters)
     except torch.OutOfMemoryError as error:
-        return _no_memory(str(error).splitlines()[0])
+        return _nothing(str(error).splitlines()[0])
     if not math.isfinite(found["loss"]):
         return found | {"loss": None, "note": "the loss is not a number"}
     return found
 
 
-def _no_memory(reason: str) -> dict[str, Any]:
+def _nothing(reason: str) -> dict[str, Any]:
     rates = ("tokens_per_s", "examples_per_s", "step_s", "mfu", "planned_mib", "peak_mib", "roof_tflops")
-    return {**dict.fromkeys(rates), "reason": f"out of memory: {reason}"}
+    return dict.fromkeys(rates) | no_memory(reason)
 
 
 def _works(series: Series, device: Device) -> dict[str, list[Work]]:
     """The works of each model; all problems at once."""
     problems = _option_problems(series)
-    shapes: dict[str, ModelShape] = {}
-    for model in series.models:
-        try:
-            shapes[model] = ModelShape.read(model_sizes(model))
-        except UserError as error:
-            problems += error.problems
+    shapes, unknown = read_shapes(series.models)
+    problems += unknown
     found: dict[str, list[Work]] = {}
     for model, shape in shapes.items() if not problems else ():
         try:
@@ -129,9 +115,7 @@ def _works(series: Series, device: Device) -> dict[str, list[Work]]:
             problems += error.problems
             continue
         longest = max(len(e) for work in found[model] for e in work.examples)
-        if longest > shape.max_positions:
-            text = f"{longest} tokens; {model} has {shape.max_positions} positions"
-            problems.append(Problem(where="--work", found=text, remedy="choose shorter examples"))
+        problems += position_problems(model, shape, longest)
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
     return found
@@ -139,8 +123,7 @@ def _works(series: Series, device: Device) -> dict[str, list[Work]]:
 
 def _option_problems(series: Series) -> list[Problem]:
     checks = [
-        (bool(series.models), "--model", "none is named", "name a size or a model folder"),
-        (bool(series.works), "--work", "none is named", "name one, such as 1x4096"),
+        *model_checks(series.models, series.works),
         (series.steps > WARM_UP, "--steps", f"{series.steps}; the first {WARM_UP} are warm-up", "take more"),
         (series.adapters > 0, "--adapters", f"{series.adapters}", "take 1 or more"),
         (series.batch_size > 0, "--batch", f"{series.batch_size}", "take 1 or more"),
@@ -157,9 +140,7 @@ def _option_problems(series: Series) -> list[Problem]:
             "make a file with bench/question_lengths.py",
         ),
     ]
-    checks += [
-        (dtype in BASES, "--dtype", repr(dtype), f"choose of {', '.join(BASES)}") for dtype in series.dtypes
-    ]
+    checks += dtype_checks(series.dtypes)
     checks += [
         (
             name == QUESTIONS or _ROWS.fullmatch(name) is not None,
@@ -169,7 +150,7 @@ def _option_problems(series: Series) -> list[Problem]:
         )
         for name in series.works
     ]
-    return [Problem(where=w, found=f, remedy=r) for fine, w, f, r in checks if not fine]
+    return problems_of(checks)
 
 
 def _work(name: str, shape: ModelShape, series: Series, device: Device) -> Work:

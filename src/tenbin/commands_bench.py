@@ -1,6 +1,6 @@
 """`tenbin bench` as functions: measure, and show each figure as soon as it is known."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -9,22 +9,32 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from tenbin.bench_generate_series import GenerateSeries, run_generation
 from tenbin.bench_record import append_line
 from tenbin.bench_series import Series, run_series
 
-COLUMNS = (
-    "model",
-    "work",
-    "type",
-    "adapters",
-    "tokens /s",
-    "examples /s",
-    "planned MiB",
-    "peak MiB",
-    "MFU",
-    "roof TFLOP/s",
-)
+WHAT = ("model", "work", "type", "adapters")
+TRAIN_FIGURES = {
+    "tokens_per_s": ("tokens /s", ",.0f"),
+    "examples_per_s": ("examples /s", ",.2f"),
+    "planned_mib": ("planned MiB", ",.0f"),
+    "peak_mib": ("peak MiB", ",.0f"),
+    "mfu": ("MFU", ".3f"),
+    "roof_tflops": ("roof TFLOP/s", ",.4g"),
+}
+"""Column and format of each key of a line."""
+GENERATE_FIGURES = {
+    "examples_per_s": ("examples /s", ",.2f"),
+    "tokens_per_s": ("new tokens /s", ",.0f"),
+    "prompt_tokens_per_s": ("prompt tokens /s", ",.0f"),
+    "planned_mib": ("planned MiB", ",.0f"),
+    "peak_mib": ("peak MiB", ",.0f"),
+    "mfu": ("MFU", ".3f"),
+    "roof_tflops": ("roof TFLOP/s", ",.4g"),
+    "validation_share": ("of an epoch", ".1%"),
+}
 UNKNOWN = "-"
+Figures = Mapping[str, tuple[str, str]]
 
 
 def measure_training(series: Series, output: Path | None, *, console: Console) -> None:
@@ -34,24 +44,38 @@ def measure_training(series: Series, output: Path | None, *, console: Console) -
         UserError: what was asked for cannot be measured; nothing was built.
         StorageError: `output` cannot be written.
     """
+    _show(run_series(series), TRAIN_FIGURES, output, console)
+
+
+def measure_generation(series: GenerateSeries, output: Path | None, *, console: Console) -> None:
+    """`tenbin bench generate`, shown and refused as `measure_training` does."""
+    figures = GENERATE_FIGURES
+    if not series.validation:
+        figures = {key: shown for key, shown in figures.items() if key != "validation_share"}
+    _show(run_generation(series), figures, output, console)
+
+
+def _show(
+    found: Iterable[Mapping[str, Any]], figures: Figures, output: Path | None, console: Console
+) -> None:
+    columns = (*WHAT, *(name for name, _ in figures.values()))
     table = Table(box=None, padding=(0, 1, 0, 0))
-    for number, name in enumerate(COLUMNS):
+    for number, name in enumerate(columns):
         table.add_column(name, justify="right" if number > 2 else "left")
     reasons: list[str] = []
-    found = run_series(series)
     live = Live(table, console=console, auto_refresh=False) if console.is_terminal else None
     with live or nullcontext():
         for line in found:
             if output is not None:
-                append_line(output, line)
-            cells = row(line)
+                append_line(output, dict(line))
+            cells = row(line, figures)
             table.add_row(*cells)
             if "reason" in line:
                 reasons.append(f"{' '.join(cells[:3])}: {line['reason']}")
             if live is not None:
                 live.refresh()
             else:
-                pairs = zip(COLUMNS, cells, strict=True)
+                pairs = zip(columns, cells, strict=True)
                 _say(console, ", ".join(f"{name} {cell}" for name, cell in pairs))
     if live is None:
         console.print(table)
@@ -65,15 +89,9 @@ def _say(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def row(line: Mapping[str, Any]) -> list[str]:
-    """The cells of a line, in the order of COLUMNS; `-` for what was not measured."""
-    formats = {
-        "tokens_per_s": ",.0f",
-        "examples_per_s": ",.2f",
-        "planned_mib": ",.0f",
-        "peak_mib": ",.0f",
-        "mfu": ".3f",
-        "roof_tflops": ",.4g",
-    }
-    figures = [UNKNOWN if line[key] is None else format(line[key], shown) for key, shown in formats.items()]
-    return [line["model"], line["work"], line["dtype"], str(line["adapters"]), *figures]
+def row(line: Mapping[str, Any], figures: Figures = TRAIN_FIGURES) -> list[str]:
+    """The cells of a line, in the order of WHAT and the figures; `-` for what was not measured."""
+    cells = [
+        UNKNOWN if line.get(key) is None else format(line[key], shown) for key, (_, shown) in figures.items()
+    ]
+    return [line["model"], line["work"], line["dtype"], str(line["adapters"]), *cells]

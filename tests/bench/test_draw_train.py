@@ -1,16 +1,12 @@
 """The performance page's tables and chart, of made-up lines."""
 
-import json
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from tests.bench.drawn_page import ROOT, drawn_page, written
 
-from bench import draw_train
+from bench import draw_train, drawing
 
-ROOT = Path(__file__).parents[2]
 PLACES = list(draw_train.AIMS)
 
 
@@ -47,12 +43,6 @@ def whole_run():
         slow = 20 if work == "jsquad" else aims[0] / 4
         lines.append(line("peft", model, work, slow, variant="peft_ckpt"))
     return lines
-
-
-def written(folder, lines):
-    path = folder / "run.jsonl"
-    path.write_text("".join(json.dumps(one) + "\n" for one in lines), encoding="utf-8")
-    return path
 
 
 def test_the_table_names_the_best_peer_and_what_is_met():
@@ -102,21 +92,10 @@ def test_several_adapters_are_no_rival_of_one():
 
 
 def test_the_page_is_filled_again_and_again(tmp_path):
-    page = tmp_path / "performance.md"
-    page.write_text((ROOT / "docs/performance.md").read_text(encoding="utf-8"), encoding="utf-8")
-    results = written(tmp_path, whole_run())
-    command = [sys.executable, ROOT / "bench/draw_train.py", results, "--image", tmp_path / "i" / "a.svg"]
-    texts = []
-    for _ in range(2):
-        subprocess.run([*command, "--write", page], check=True, capture_output=True)
-        texts.append(page.read_text(encoding="utf-8"))
-    assert texts[0] == texts[1]
-    assert "A Made-up GPU; hard cap 46,000 MiB" in texts[0]
-    assert "](i/a.svg)" in texts[0]
-    begin = texts[0].index("<!-- training:run -->")
-    between = texts[0][begin : texts[0].index("## Training on a CPU")]
-    assert "Not measured yet" not in between
-    svg = (tmp_path / "i" / "a.svg").read_text(encoding="utf-8")
+    page, svg = drawn_page("draw_train.py", tmp_path, whole_run())
+    assert "A Made-up GPU; hard cap 46,000 MiB" in page
+    begin = page.index("<!-- training:run -->")
+    assert "Not measured yet" not in page[begin : page.index("## Training on a CPU")]
     for word in ("tenbin, bf16", "Unsloth", "7B JSQuAD", "examples/s", "tokens/s"):
         assert word in svg
     assert len(re.findall("#d1495b", svg)) == 2 * len(PLACES), "a mark for each aim"
@@ -125,7 +104,7 @@ def test_the_page_is_filled_again_and_again(tmp_path):
 def test_the_page_has_a_place_for_every_part():
     page = (ROOT / "docs/performance.md").read_text(encoding="utf-8")
     with pytest.raises(SystemExit, match="training:other"):
-        draw_train.replace_parts(page, {"other": ""})
+        drawing.replace_parts(page, "training", {"other": ""})
     names = re.findall("<!-- training:([a-z]+) -->", page)
     assert names == ["run", "table", "aims", "lines"]
 

@@ -1,12 +1,7 @@
 """`bench/peers/train.py` as a process: PEFT on a CPU, a tool that is missing, and the time limit."""
 
-import json
-import subprocess
-import sys
-from pathlib import Path
+from tests.bench.peer_process import run_peer
 
-SCRIPT = Path(__file__).parents[2] / "bench/peers/train.py"
-LENGTHS = [[20, [[5, 2], [6, 3], [4, 2]]]] * 12
 KEYS = {
     "bench",
     "system",
@@ -26,16 +21,7 @@ KEYS = {
 
 
 def peer(tmp_path, variant, *args, works=("2x16", "jsquad")):
-    lengths = tmp_path / "lengths.json"
-    lengths.write_text(json.dumps(LENGTHS), encoding="utf-8")
-    output = tmp_path / "out.jsonl"
-    command = [sys.executable, SCRIPT, variant, "--model", "tiny", "--lengths", lengths, "--output", output]
-    command += ["--scratch", tmp_path / "scratch", *args]
-    for work in works:
-        command += ["--work", work]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    lines = [json.loads(text) for text in output.read_text(encoding="utf-8").splitlines()]
-    assert [json.loads(t) for t in done.stdout.splitlines() if t.startswith("{")] == lines
+    done, lines = run_peer("train.py", tmp_path, variant, *args, works=works)
     assert [line["work"] for line in lines] == list(works), done.stderr
     return done, lines
 
