@@ -44,7 +44,9 @@ def jmmlu(archive: Path) -> Iterator[Row]:
                 continue
             table = csv.reader(io.StringIO(stream.read().decode("utf-8-sig"), newline=""))
             for number, (question, *choices, answer) in enumerate(table, start=1):
-                listed = [f"{letter}. {choice}" for letter, choice in zip("ABCD", choices, strict=True)]
+                # One a line: the "\n" of some formulas became a line end in the source.
+                texts = [" ".join(choice.split("\n")) for choice in choices]
+                listed = [f"{letter}. {text}" for letter, text in zip("ABCD", texts, strict=True)]
                 name = f"{subject}-{number}"
                 yield {
                     "id": name,

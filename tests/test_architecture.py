@@ -1,6 +1,7 @@
 """The structure: layers, no torch where none belongs, sizes, and what the documents promise."""
 
 import ast
+import re
 import resource
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "tenbin"
 FILES = sorted(SOURCE.rglob("*.py"))
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").glob("*.md")])
 MOST_FILE_LINES = 350
 MOST_FUNCTION_LINES = 60
 
@@ -111,6 +113,35 @@ def test_the_readme_has_a_line_for_every_file(readme):
         if path.name != "__init__.py" and f" {path.name} " not in f"{text} ".replace("\n", " ")
     ]
     assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_between_pages_lead_somewhere(page):
+    wrong = []
+    for target, name, heading in links(page):
+        if not target.exists() or (heading and heading not in headings(target)):
+            wrong.append(f"{name}#{heading}")
+    assert not wrong
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.ja.md"])
+def test_the_readme_leads_to_every_page_of_the_guide(readme):
+    linked = {target for target, _, _ in links(ROOT / readme)}
+    assert {page.name for page in (ROOT / "docs" / "guide").glob("*.md") if page not in linked} == set()
+
+
+def links(page):
+    """(file, as it is written, heading or "") of every link of a page that stays within the repository."""
+    found = re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    parts = [link.partition("#") for link in found if "://" not in link]
+    return [((page.parent / name).resolve() if name else page, name, heading) for name, _, heading in parts]
+
+
+def headings(page):
+    """The headings of a page as links name them: small letters, hyphens, no other signs."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    titles = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def test_nothing_speaks_of_the_workplace():

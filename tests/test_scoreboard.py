@@ -60,3 +60,13 @@ def test_a_hosted_run_without_a_price(tmp_path):
     text = "\n".join(result_lines(run.result(), run))
     assert "cost not known" in text
     assert "no cost: no price for gpt-x" in text
+
+
+def test_the_plan_and_what_was_measured(tmp_path):
+    run = next(run for run in make_study(tmp_path).runs() if run.spec.kind == "train")
+    probe = {"before": "blocks: 9 keep input", "after": "blocks: 9 keep everything", "tokens": 4096}
+    probe |= {"predicted_mib": 30_500, "measured_mib": 28_100, "planned_mib": 44_200, "shrunk": []}
+    text = "\n".join(result_lines(replace(run.result(), probe=probe), run))
+    said = "blocks: 9 keep input: planned 30,500 MiB, held 28,100; blocks: 9 keep everything: 44,200"
+    assert said in text
+    assert "planned" not in "\n".join(result_lines(run.result(), run))

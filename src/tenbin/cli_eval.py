@@ -11,8 +11,8 @@ from tenbin.cli_options import MaxCost, Offline, Overrides, SkipBadRows, overrid
 Model = Annotated[
     str,
     typer.Argument(
-        help="Hub name, folder, .gguf file, adapter folder, hosted model (openai:NAME, azure:DEPLOYMENT,"
-        " http://HOST/v1#NAME), or a study file.",
+        help="Hub name, folder, .gguf file, vllm: before one of these, adapter folder, hosted model"
+        " (openai:NAME, azure:DEPLOYMENT, http://HOST/v1#NAME), or a study file.",
         metavar="MODEL|STUDY.toml",
     ),
 ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.console import Console
 
 from tenbin.config import read_study
+from tenbin.planboard import further_tables, plan_tables
 from tenbin.report import (
     article_tables,
     build_report,
@@ -19,7 +20,7 @@ from tenbin.report import (
 )
 from tenbin.runs import StudyFolder, write_json, write_text
 from tenbin.scoreboard import metrics_board, result_lines
-from tenbin.terminal import TerminalScreen, inspection_lines, inspection_tables, plan_tables
+from tenbin.terminal import TerminalScreen, inspection_lines, inspection_tables
 
 if TYPE_CHECKING:
     from tenbin.study.evaluating import Options
@@ -44,10 +45,12 @@ def print_outcome(folder: Path, console: Console) -> None:
 
 def plan_study(study: Path, overrides: Mapping[str, Any], *, offline: bool, console: Console) -> None:
     """`tenbin plan`."""
-    from tenbin.study.run import plan_file
+    from tenbin.study.further import plan_whole
 
-    plans = plan_file(study, overrides, offline=offline, screen=TerminalScreen(console))
-    for table in plan_tables({"models": [plan.to_json() for plan in plans]}):
+    plan = plan_whole(study, overrides, offline=offline, screen=TerminalScreen(console))
+    for table in plan_tables({"models": [model.to_json() for model in plan.models]}):
+        console.print(table)
+    for table in further_tables(plan.further):
         console.print(table)
 
 
@@ -129,7 +132,7 @@ def inspect_study(
     for table in inspection_tables(inspection):
         console.print(table)
     for line in inspection_lines(inspection):
-        console.print(line, markup=False, highlight=False)
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     if json_file is not None:
         write_json(json_file, inspection.to_json())
         console.print(f"wrote {json_file}", markup=False, highlight=False, soft_wrap=True)

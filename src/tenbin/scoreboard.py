@@ -49,6 +49,9 @@ def result_lines(result: RunResult, run: Run) -> list[str]:
         lines += _hosted_lines(result.hosted)
     if result.peak_mib is not None:
         lines.append(f"  at most {result.peak_mib / 1024:.2f} GiB, {result.device}, {result.dtype}")
+    if result.probe is not None:
+        said = "  {before}: planned {predicted_mib:,} MiB, held {measured_mib:,}; {after}: {planned_mib:,}"
+        lines.append(said.format(**result.probe))
     return lines
 
 

@@ -1,10 +1,9 @@
-"""The terminal: progress bars with the time left, and tables of plans, inspections and results."""
+"""The terminal: progress bars with the time left, and the tables of an inspection."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -20,7 +19,6 @@ from rich.progress import (
 from rich.table import Table
 
 from tenbin.data.inspection import Inspection
-from tenbin.memory import MIB
 from tenbin.report.text import share_text
 from tenbin.study.screen import Bar
 
@@ -124,81 +122,6 @@ class _PlainBar:
 
 def _plain(text: str) -> str:
     return text.replace("[", r"\[")
-
-
-def plan_tables(plan: Mapping[str, Any]) -> list[Table]:
-    """Memory of the local models, calls and money of the hosted ones; whichever there are."""
-    local = [model for model in plan["models"] if "terms" in model]
-    hosted = [model for model in plan["models"] if "hosted" in model]
-    return [table(models) for table, models in ((_memory, local), (_calls, hosted)) if models]
-
-
-def _calls(models: Sequence[Mapping[str, Any]]) -> Table:
-    """What is still to be asked of every hosted model, and what that costs at most."""
-    table = Table(
-        title="Calls still to be made; answer tokens and cost are the most there can be", title_justify="left"
-    )
-    table.add_column("", no_wrap=True)
-    for model in models:
-        table.add_column(model["model"], justify="right")
-    rows: dict[str, Callable[[Mapping[str, Any]], str]] = {
-        "questions": lambda c: f"{c['num_prompts']:,}",
-        "answers a question": lambda c: f"{c['repeats']:,}",
-        "answers kept already": lambda c: f"{c['num_cached']:,}",
-        "calls": lambda c: f"{c['num_calls']:,}",
-        "prompt tokens, about": lambda c: f"{c['input_tokens']:,}",
-        "answer tokens, at most": lambda c: f"{c['output_tokens']:,}",
-        "cost, at most": lambda c: money_text(c["cost"]),
-    }
-    for name, value in rows.items():
-        table.add_row(name, *(value(m["hosted"]) for m in models))
-    notes = dict.fromkeys(m["hosted"][key] for m in models for key in ("cost_note", "rule"))
-    table.caption, table.caption_justify = "\n".join(notes), "left"
-    return table
-
-
-def money_text(cost: Mapping[str, float] | None) -> str:
-    """`$0.0123 (1.8 yen)`."""
-    return "not known" if cost is None else f"${cost['usd']:,.4f} ({cost['yen']:,.1f} yen)"
-
-
-def _memory(models: Sequence[Mapping[str, Any]]) -> Table:
-    """The memory plan of every local model, by cause, in MiB."""
-    table = Table(title="Memory by cause (MiB), lengths in tokens", title_justify="left")
-    table.add_column("", no_wrap=True)
-    for model in models:
-        table.add_column(model["model"], justify="right")
-    for cause in models[0]["terms"]:
-        table.add_row(cause.replace("_", " "), *(f"{m['terms'][cause] / MIB:,.0f}" for m in models))
-    table.add_section()
-    rows: dict[str, Callable[[Mapping[str, Any]], str]] = {
-        "held at once": lambda m: f"{m['total_bytes'] / MIB:,.0f}",
-        "cap": lambda m: "none (CPU)" if m["cap_bytes"] is None else f"{m['cap_bytes'] / MIB:,.0f}",
-        "tokens a micro-batch": lambda m: f"{m['most_tokens']:,}",
-        "longest that fits": lambda m: f"{m['limit_tokens']:,}",
-        "longest allowed": lambda m: f"{m['max_length']:,}",
-        "longest prompt allowed": lambda m: f"{m['max_input_tokens']:,}",
-        "longest example": lambda m: f"{m['longest_tokens']:,}",
-        "tokens an epoch": lambda m: f"{m['num_train_tokens']:,}",
-        "training a run, about": lambda m: _duration(m["train_s_per_run"]),
-        "left out": lambda m: _counts(m["left_out"]),
-        "cut": lambda m: _counts(m["cut"]),
-    }
-    for name, value in rows.items():
-        table.add_row(name, *(value(m) for m in models))
-    return table
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "not known"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def _counts(by_split: Mapping[str, Any]) -> str:
-    return ", ".join(f"{split} {len(ids)}" for split, ids in by_split.items() if ids) or "none"
 
 
 def inspection_tables(inspection: Inspection) -> list[Table]:

@@ -182,6 +182,32 @@ def test_workbook_merged_cells_all_have_the_value(tmp_path: Path) -> None:
     assert [example.group for example in result.examples] == ["宿", "宿", "別"]
 
 
+def test_workbook_with_a_title_above_the_names_of_its_columns(tmp_path: Path) -> None:
+    path = tmp_path / "a.xlsx"
+    rows: list[list[object]] = [
+        ["2026年の評価"],
+        [],
+        ["番号", "text", "category"],
+        [1, "一", "c"],
+        [2, "二", "d"],
+    ]
+    book = workbook(path, rows)
+    book.active.merge_cells("A1:C1")
+    book.save(path)
+    result = read(path, columns={})
+    assert result.errors == ()
+    assert [example.inputs["text"] for example in result.examples] == ["一", "二"]
+    assert result.examples[0].source == "a.xlsx[評価]!4"
+    assert result.notes == ("a.xlsx: row 3 of sheet '評価' names the columns; what is above it is left out",)
+
+
+def test_workbook_whose_first_row_has_one_of_the_names_begins_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.xlsx"
+    workbook(path, [["text", "類"], ["text", "category"], ["一", "c"]])
+    (problem,) = read(path, columns={}).errors
+    assert "there is no column 'category'; there are: 'text', '類'" in problem.found
+
+
 def test_workbook_formula_without_a_value_is_an_error_of_its_row(tmp_path: Path) -> None:
     path = tmp_path / "a.xlsx"
     workbook(path, [["text", "category"], ["=A1&B1", "c"], ["文", "c"], ["=A1", "=B1"]])
@@ -363,3 +389,9 @@ def test_group_column(tmp_path: Path) -> None:
     assert result.examples[0].group == "宿"
     (problem,) = result.row_errors
     assert (problem.where, problem.field, problem.found) == ("a.csv:3", "group", "is empty")
+
+
+def test_an_old_workbook_says_how_it_becomes_a_new_one(tmp_path: Path) -> None:
+    (tmp_path / "old.xls").write_bytes(b"\xd0\xcf\x11\xe0")
+    (problem,) = read(tmp_path / "old.xls", columns={}).errors
+    assert "save it as .xlsx" in problem.remedy

@@ -33,3 +33,10 @@ def test_what_is_alone_stays_as_it_is():
     problems = [typo(2), empty(2), empty(2)]
     assert once_a_value(problems[:2]) == problems[:2]
     assert once_a_value([typo(1), typo(9)])[0].found.endswith("here and in 1 more row (a.csv:9)")
+
+
+def test_a_problem_of_a_file_that_is_read_twice_is_one():
+    problem = Problem(
+        where="bank.csv", field="question", found="there is no column 'question'", remedy="name it"
+    )
+    assert once_a_value([problem, problem]) == [problem]

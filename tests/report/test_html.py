@@ -1,5 +1,6 @@
 import re
 from html.parser import HTMLParser
+from importlib.resources import files
 
 import pytest
 from tests.report.studies import HOSTILE, make_study
@@ -126,3 +127,11 @@ def test_two_writings_differ_in_nothing_but_the_date(study):
     strip = re.compile(r"20\d\d-\d\d-\d\d \d\d:\d\d")
     first, second = (strip.sub("", write_report(study).read_text(encoding="utf-8")) for _ in range(2))
     assert first == second
+
+
+def test_every_page_has_the_same_head():
+    templates = files("tenbin") / "templates"
+    whole = [
+        t.name for t in templates.iterdir() if t.name.endswith(".html") and "<head>" in t.read_text("utf-8")
+    ]
+    assert whole == ["page.html"]

@@ -88,3 +88,40 @@ def test_the_parts_of_a_template():
 def test_marks_without_a_partner_are_refused(text, mark):
     with pytest.raises(ConfigError, match=mark):
         PromptTemplate(text).check(("a",), "study.toml: prompt.template")
+
+
+LETTERED = {
+    "id": "e",
+    "question": "フランス革命が始まった年は？",
+    "choices": "A. 1776年\nB. 1789年\nC. 1848年",
+    "reference": "B",
+}
+
+
+@pytest.mark.parametrize(
+    ("completion", "expected"),
+    [("B", 1.0), ("答えはB", 1.0), ("1789年", 1.0), ("B. 1789年です。", 1.0), ("C", 0.0), ("AとB", 0.0)],
+    ids=["letter", "announced", "text", "both", "wrong", "two"],
+)
+def test_a_right_letter_is_an_exact_match(folder, completion, expected):
+    """Banks name the right choice by its letter, and what is taken from an answer is the choice's text."""
+    with (folder / "bank.jsonl").open("a", encoding="utf-8") as stream:
+        stream.write("\n" + json.dumps(LETTERED, ensure_ascii=False))
+    prepared = prepare(folder / "study.toml")
+    (example,) = [e for e in prepared.splits.train if e.id == "e"]
+    task = prepared.task
+    answer = task.answer(completion, example)
+    scores = {metric.id: metric.score(answer, example) for metric in task.metrics}
+    assert scores["exact_match_nfkc"] == scores["points"] == expected
+    assert (scores["similarity_flexeval"] == 1.0) == (expected == 1.0)
+
+
+def test_every_reference_of_the_samples_matches_itself(folder):
+    text = (files("tenbin") / "samples" / "question_bank.jsonl").read_text(encoding="utf-8")
+    (folder / "bank.jsonl").write_text(text, encoding="utf-8")
+    prepared = prepare(folder / "study.toml")
+    exact = next(metric for metric in prepared.task.metrics if metric.id == "exact_match_nfkc")
+    for example in prepared.splits.train:
+        answer = prepared.task.answer(example.references[0], example)
+        expected = 1.0 if prepared.task.question(example)["grade"] != "number" else None
+        assert expected is None or exact.score(answer, example) == expected

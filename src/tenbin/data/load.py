@@ -171,7 +171,7 @@ def _path(text: str, base: Path) -> Path:
 def _names(config: DataConfig) -> dict[SplitName, str]:
     """How the files are called in messages: by their last part, or in full where two have the same."""
     texts = {name: getattr(config, name) for name in SETS if getattr(config, name)}
-    short = {name: text if text.startswith(HUB) else Path(text).name for name, text in texts.items()}
+    short = {name: text if text.startswith(HUB) else Path(text).name or text for name, text in texts.items()}
     clash = len(set(short.values())) < len(set(texts.values()))
     return texts if clash else short
 

@@ -164,8 +164,9 @@ def open_rows(source: Source) -> Rows:
         raise source.error(f"there is no such file: {source.path}", hint)
     kind = source.suffixes[0]
     if kind not in READERS:
+        excel = "open it in Excel and save it as .xlsx; or " if kind in (".xls", ".xlsb") else ""
         raise source.error(
             f"files ending in {kind or 'nothing'!r} are not known",
-            f"use one of {', '.join(READERS)}, with or without .gz or .xz",
+            f"{excel}use one of {', '.join(READERS)}, with or without .gz or .xz",
         )
     return READERS[kind](source)

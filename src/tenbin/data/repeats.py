@@ -15,13 +15,13 @@ def once_a_value(problems: Sequence[Problem]) -> list[Problem]:
 
     Rows of other problems stay apart: each of them is mended by itself.
     """
-    places: dict[Problem, list[str]] = {}
+    places: dict[Problem, dict[str, None]] = {}  # one file may be read for two sets: each place once
     for problem in problems:
         alike = replace(problem, where="") if problem.found.endswith(NOT_A_CATEGORY) else problem
-        places.setdefault(alike, []).append(problem.where)
+        places.setdefault(alike, {})[problem.where] = None
     return [
-        replace(alike, where=where[0], found=alike.found + _others(where[1:]))
-        for alike, where in places.items()
+        replace(alike, where=first, found=alike.found + _others(others))
+        for alike, (first, *others) in places.items()
     ]
 
 

@@ -15,6 +15,8 @@ from tenbin.errors import DataError, Problem
 
 MERGE = re.compile(rb'<(?:\w+:)?mergeCell\s[^>]*?ref="\$?([A-Z]+)\$?(\d+):\$?([A-Z]+)\$?(\d+)"')
 FORMULA = re.compile(rb"<(?:\w+:)?f[\s>/]")
+TITLE_ROWS = 20
+"""So many rows after the first are looked at for the names of the columns."""
 OVERLAP = 200  # bytes carried from one block to the next, so that no tag is cut in two
 
 
@@ -100,19 +102,45 @@ def _read(source: Source, data: io.BytesIO) -> Rows:
     first = next(((number, cells) for number, cells in rows if any(_shown(c) for c in cells)), None)
     if first is None:
         raise source.error(f"the sheet {title!r} has no rows", "name another with data.sheet")
+    first, rows, notes = _named(source, title, first, rows)
+    notes = [note, *notes] if note else notes
     width = len(first[1])
     if source.headerless:
         columns = tuple(str(i + 1) for i in range(width))
-        note = f"{note or source.name + ':'} columns are named by position, so the first row was read as data"
+        by_position = "columns are named by position, so the first row was read as data"
+        notes = [f"{note} {by_position}" if note else f"{source.name}: {by_position}"]
     else:
         columns = tuple(_shown(cell).strip() for cell in first[1])
     letters = {name: get_column_letter(i + 1) for i, name in reversed(list(enumerate(columns)))}
     wanted = [i for i, name in enumerate(columns) if name in source.wanted]
     nothing: list[tuple[int, Mapping[str, object]]] = []
-    found = Rows(records=(row for row in nothing), place=place, columns=columns, notes=[note] if note else [])
+    found = Rows(records=(row for row in nothing), place=place, columns=columns, notes=notes)
     records = list(_records(itertools.chain([first] if source.headerless else [], rows), found, wanted))
     found.records = (record for record in records)  # read at once: openpyxl warns while it reads
     return found
+
+
+def _named(
+    source: Source, title: str, first: tuple[int, list[Cell]], rows: Iterator[tuple[int, list[Cell]]]
+) -> tuple[tuple[int, list[Cell]], Iterator[tuple[int, list[Cell]]], list[str]]:
+    """The row that names the columns, those after it, and what to say of rows above it.
+
+    Many tables begin with a title. A row further down names the columns if it holds two of the names that are
+    looked for, and the first row none.
+    """
+
+    def num_wanted(cells: list[Cell]) -> int:
+        return len({_shown(cell).strip() for cell in cells} & source.wanted)
+
+    if source.headerless or num_wanted(first[1]):
+        return first, rows, []
+    ahead = list(itertools.islice(rows, TITLE_ROWS))
+    at = next((i for i, (_, cells) in enumerate(ahead) if num_wanted(cells) > 1), None)
+    if at is None:
+        return first, itertools.chain(ahead, rows), []
+    number = ahead[at][0]
+    note = f"{source.name}: row {number} of sheet {title!r} names the columns; what is above it is left out"
+    return ahead[at], itertools.chain(ahead[at + 1 :], rows), [note]
 
 
 def _records(rows: Iterable[tuple[int, list[Cell]]], found: Rows, wanted: list[int]) -> Records:

@@ -58,12 +58,7 @@ def judge_items(
         given: the store as it is.
         keep: called with every new grade as soon as it is there.
     """
-    done = _done(given, how)
-    asked: list[tuple[Item, int, JudgePrompt]] = []
-    for repeat in range(how.repeats):
-        for item in items:
-            if (item.key, repeat) not in done:
-                asked.append((item, repeat, _prompt(item, how, repeat)))
+    asked = to_judge(items, how, given)
     total = how.repeats * len(items)
     num_done = total - len(asked)
     config = GenerationConfig(max_new_tokens=how.max_new_tokens)
@@ -72,6 +67,19 @@ def judge_items(
         keep(make_grade(item, repeat, prompt, completion, how))
         num_done += 1
         on_progress(num_done, total)
+
+
+def to_judge(
+    items: Sequence[Item], how: Judging, given: Sequence[Grade] = ()
+) -> list[tuple[Item, int, JudgePrompt]]:
+    """(answer, number of the repeat, prompt) of every judgement that is not in the store yet."""
+    done = _done(given, how)
+    return [
+        (item, repeat, _prompt(item, how, repeat))
+        for repeat in range(how.repeats)
+        for item in items
+        if (item.key, repeat) not in done
+    ]
 
 
 def make_grade(item: Item, repeat: int, prompt: JudgePrompt, completion: Completion, how: Judging) -> Grade:

@@ -96,7 +96,7 @@ def judge_pair(
     by_second = {(item.question, item.version): item for item in items if second in item.systems}
     both = [key for key in by_first if key in by_second]
     differing = [(by_first[key], by_second[key]) for key in both if by_first[key] is not by_second[key]]
-    prompts = [prompt for a, b in differing for prompt in _prompts(a, b, how)]
+    prompts = [prompt for a, b in differing for prompt in pair_prompts(a, b, how)]
     completions: list[Completion | None] = [None] * len(prompts)
     config = GenerationConfig(max_new_tokens=how.max_new_tokens)
     answered = judge.generate([prompt.messages for prompt in prompts], config)
@@ -117,7 +117,8 @@ def judge_pair(
     )
 
 
-def _prompts(a: Item, b: Item, how: Judging) -> list[JudgePrompt]:
+def pair_prompts(a: Item, b: Item, how: Judging) -> list[JudgePrompt]:
+    """Both answers side by side, in both positions."""
     shown = {name: a.fields.get(name, "") for name in ("question", "context", "choices", "marking_note")}
     return [
         pair_prompt(shown, a.references, one.answer, other.answer, seed=how.seed, name=name)

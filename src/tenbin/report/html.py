@@ -21,6 +21,8 @@ def to_html(report: ReportData) -> str:
     return _render(
         "report.html",
         say=report.words,
+        title=report.title,
+        written=report.written,
         report=report,
         score=scale_of(report.evidence.headline).text,
         prompt_limit=PROMPT_LIMIT,

@@ -75,18 +75,19 @@ def _not_begun(runs: list[Run], settings: Mapping[str, Any]) -> list[Incomplete]
     for model in settings.get("model", []):
         checked = ModelConfig.model_validate(model)
         label = checked.label
-        for rate in [] if checked.is_hosted else training.get("learning_rates", []):
+        for rate in training.get("learning_rates", []) if checked.is_own else []:
             for seed in training.get("seeds", [0]):
                 if ("train", label, float(rate), seed) not in begun:
                     found.append(_missing(label, float(rate), seed))
-        as_it_is = checked.is_hosted or settings.get("evaluation", {}).get("base_model", True)
+        as_it_is = not checked.is_own or settings.get("evaluation", {}).get("base_model", True)
         if as_it_is and not any(kind == "eval" and name == label for kind, name, _, _ in begun):
             found.append(replace(_missing(label, None, None), name=_as_it_is(checked)))
     return found
 
 
 def _as_it_is(model: ModelConfig) -> str:
-    return f"{model.label} ({'hosted' if model.is_hosted else 'base'})"
+    kind = "hosted" if model.is_hosted else "base, vLLM" if model.is_vllm else "base"
+    return f"{model.label} ({kind})"
 
 
 def _missing(model: str, rate: float | None, seed: int | None) -> Incomplete:

@@ -1,5 +1,8 @@
 """The report's other tables: every system, metric and pair, what each run cost, what has no result."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from tenbin.report.advice import level_text
 from tenbin.report.comparisons import Comparison
 from tenbin.report.evidence import Evidence, System
@@ -176,6 +179,10 @@ def small_p(p_value: float) -> str:
 def costs_table(evidence: Evidence, say: Words) -> Table:
     """Time, memory and speed of every finished run."""
     columns = ["system", "train_time", "evaluate_time", "peak", "train_speed", "token_speed", "device"]
+    runs = [system.run for system in evidence.systems if system.run is not None]
+    probed = any(run.probe is not None for run in runs)
+    if probed:
+        columns.insert(4, "planned")
     rows = []
     for system in evidence.systems:
         run = system.run
@@ -190,6 +197,7 @@ def costs_table(evidence: Evidence, say: Words) -> Table:
                 Cell(seconds_text(run.train_s) if trained else MISSING, run.train_s if trained else None),
                 Cell(seconds_text(run.evaluate_s) if run.evaluate_s else MISSING, run.evaluate_s),
                 Cell(f"{run.peak_mib / 1024:.2f} GiB" if run.peak_mib else MISSING, run.peak_mib),
+                *((_planned(run.probe),) if probed else ()),
                 Cell(f"{speed:,.1f}" if speed is not None else MISSING, speed),
                 Cell(f"{tokens:,.0f}" if tokens is not None else MISSING, tokens),
                 Cell(run.device if run.hosted else f"{run.device}, {run.dtype}"),
@@ -200,8 +208,14 @@ def costs_table(evidence: Evidence, say: Words) -> Table:
         title=say("table.costs"),
         columns=tuple(say(f"table.{c}") for c in columns),
         rows=tuple(rows),
-        text_columns=frozenset({0, 6}),
+        text_columns=frozenset({0, len(columns) - 1}),
     )
+
+
+def _planned(probe: Mapping[str, Any] | None) -> Cell:
+    """What the plan says of training, corrected by the measured pass."""
+    planned = None if probe is None else probe["planned_mib"]
+    return Cell(MISSING if planned is None else f"{planned / 1024:.2f} GiB", planned)
 
 
 def incomplete_table(evidence: Evidence, say: Words) -> Table | None:

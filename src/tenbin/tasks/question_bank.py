@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from tenbin.tasks.base import PromptTemplate, Task
+from tenbin.tasks.base import Metric, PromptTemplate, Task
 from tenbin.tasks.grading.marking import FIELDS, marking_of, marking_problems
-from tenbin.tasks.grading.rule import extract, share_by_rule
+from tenbin.tasks.grading.rule import as_compared, extract, share_by_rule
 from tenbin.tasks.metrics import METRICS
 from tenbin.types import Example, GenerationConfig
 
@@ -47,13 +47,24 @@ def task(template: PromptTemplate, max_new_tokens: int | None) -> Task:
     # "\n###": a base model that has not learnt to stop begins the next heading.
     stop = (template.suffix,) if template.suffix else ("\n###",)
     points = replace(METRICS["points"], score=share_by_rule)
+    compared = (_of_texts(METRICS[name]) for name in ("exact_match_nfkc", "similarity_flexeval"))
     return Task(
         name="question_bank",
         input_fields=template.fields,
         template=template,
         generation=GenerationConfig(max_new_tokens=max_new_tokens or 128, stop=stop),
         parse=answer,
-        metrics=(points, *(METRICS[m] for m in ("exact_match_nfkc", "similarity_flexeval"))),
+        metrics=(points, *compared),
         extract=extract,
         question=question,
     )
+
+
+def _of_texts(metric: Metric) -> Metric:
+    """The metric of a bank's answers: of a choice its text is compared with the right one's."""
+
+    def score(answer: str | None, example: Example) -> float | None:
+        return metric.score(answer, as_compared(example))
+
+    definition = f"{metric.definition}; of choices: the text of the chosen one and of the right one"
+    return replace(metric, score=score, definition=definition)

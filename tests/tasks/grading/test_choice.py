@@ -136,3 +136,10 @@ def test_letters_that_are_no_sequence_are_text():
 def test_what_was_extracted_is_read_again_as_the_same(choices):
     for choice in choices.items:
         assert read_choice(choice.text, choices).extracted == choice.text
+
+
+def test_a_choice_of_nothing_but_signs_has_its_label():
+    signs = parse_choices("A. **\nB. //\nC. is")
+    assert [choice.label for choice in signs.items] == ["A", "B", "C"]
+    assert find_choice("A", signs) == 0
+    assert read_choice("答えはA", signs).extracted == "**"

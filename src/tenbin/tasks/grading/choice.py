@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from tenbin.tasks.grading.reading import Reading, plain, scopes
+from tenbin.tasks.grading.reading import CIRCLED, Reading, plain, scopes
 from tenbin.tasks.normalize import nfkc
 
 ALPHABETS = (
@@ -67,7 +67,7 @@ def parse_choices(text: str) -> Choices:
     ['ア', 'イ']
     """
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    matches = [LABELLED.match(plain(line)) for line in lines]
+    matches = [_label(line) for line in lines]
     labels = tuple(m.group(1).upper() for m in matches if m)
     for alphabet in ALPHABETS:
         if lines and labels == tuple(alphabet[: len(lines)]):
@@ -76,6 +76,11 @@ def parse_choices(text: str) -> Choices:
             return Choices(items, {label: i for i, label in enumerate(labels)})
     items = tuple(Choice(None, line) for line in lines)
     return Choices(items, _silent_labels(lines))
+
+
+def _label(line: str) -> re.Match[str] | None:
+    """A line that begins with a label; marks of emphasis may be all that follows it: `A. **`."""
+    return LABELLED.match(plain(line)) or LABELLED.match(nfkc(line.translate(CIRCLED)))
 
 
 def _silent_labels(texts: Sequence[str]) -> dict[str, int]:
@@ -119,6 +124,11 @@ def find_choice(text: str, choices: Choices) -> int | None:
         if squeezed and squeezed in (_squeeze(choice.text)[0], own):
             return position
     return choices.positions.get(squeezed.upper())
+
+
+def is_label(text: str) -> bool:
+    """Whether a text is nothing but what could be a label: `D`, `(3)`, `ウ.`."""
+    return re.fullmatch(rf"{OPEN}*{LABEL}{CLOSE}*[.:、,)]?", plain(text)) is not None
 
 
 def _is_answer(line: str, choices: Choices) -> bool:

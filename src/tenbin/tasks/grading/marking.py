@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal, get_args
 
-from tenbin.tasks.grading.choice import Choices, find_choice, parse_choices
+from tenbin.tasks.grading.choice import Choices, find_choice, is_label, parse_choices
 from tenbin.tasks.grading.number import is_number, is_tolerance
 from tenbin.tasks.normalize import nfkc
 from tenbin.types import Example
@@ -111,6 +111,8 @@ def marking_problems(example: Example) -> list[Wrong]:
         ]
     if by == "choice":
         found += _choice_problems(example)
+    elif not texts.get("grade", "").strip():
+        found += _label_problems(example)
     if by == "number":
         found += _number_problems(example, texts.get("unit", ""))
     return found
@@ -131,6 +133,19 @@ def _choice_problems(example: Example) -> list[Wrong]:
     if texts != list(range(len(texts))):
         problems.append(("choices", "two choices are the same", "make them differ"))
     return problems
+
+
+def _label_problems(example: Example) -> list[Wrong]:
+    """References that look like the label of a choice and are none: a slip, no answer to match exactly."""
+    choices = parse_choices(example.inputs.get("choices", ""))
+    if len(choices.items) < 2:
+        return []
+    remedy = "write the text or the label of one choice, or say in `grade` how else it is graded"
+    return [
+        ("reference", f"{text!r} is none of the {len(choices.items)} choices", remedy)
+        for text in one_a_line(example.references)
+        if is_label(text) and find_choice(text, choices) is None
+    ]
 
 
 def _number_problems(example: Example, units: str) -> list[Wrong]:

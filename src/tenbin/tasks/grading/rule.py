@@ -1,7 +1,7 @@
 """RuleGrade: the grade that a rule gives to a completion, what it rests on and why."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tenbin.tasks.grading.choice import find_choice, read_choice
 from tenbin.tasks.grading.marking import RULES, Marking, marking_of
@@ -42,6 +42,17 @@ def extract(completion: str, example: Example) -> str | None:
     None = unparsed: nothing, or more than one thing, could be read.
     """
     return _read(completion, marking_of(example)).extracted
+
+
+def as_compared(example: Example) -> Example:
+    """The example with references of the kind that `extract` gives, for metrics that compare texts.
+
+    Of a choice that is its text, also where the bank names the right one by its letter.
+    """
+    marking = marking_of(example)
+    if marking.by != "choice" or marking.choices is None:
+        return example
+    return replace(example, references=tuple(marking.choices.shown(p) for p in sorted(marking.right)))
 
 
 def share_by_rule(answer: str | None, example: Example) -> float | None:
