@@ -1,6 +1,8 @@
 """The decoder against transformers and autograd: packed = one by one, shared = separate, together = alone."""
 
 import itertools
+from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -223,3 +225,37 @@ def test_without_an_adapter_it_is_the_base_model():
         torch.cat(logits), torch.cat([t[1:] for t in texts]), reduction="none"
     )
     assert torch.allclose(losses, expected, rtol=1e-10)
+
+
+@dataclass
+class GpuTensor:
+    """What `without_flash` asks of a tensor."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...] = (9, 32)
+    is_cuda: bool = True
+    device: str = "cuda"
+
+    def new_empty(self, *shape):
+        return GpuTensor(self.dtype, shape)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "capability", "head_dim", "replayable"),
+    [
+        (torch.bfloat16, (9, 0), 128, True),
+        (torch.bfloat16, (9, 0), 512, False),
+        (torch.float16, (7, 5), 128, False),
+        (torch.float32, (9, 0), 128, False),
+    ],
+)
+def test_graphs_only_where_attention_finds_the_segments_on_the_device(
+    monkeypatch, dtype, capability, head_dim, replayable
+):
+    """Elsewhere all examples of a row would see each other: a graph's pass does not know them on the host."""
+    decoder = Decoder(tiny_model("llama", torch.float32))
+    assert not decoder.replayable
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    decoder._parts = SimpleNamespace(head=GpuTensor(dtype))
+    decoder.blocks = (SimpleNamespace(head_dim=64), SimpleNamespace(head_dim=head_dim))
+    assert decoder.replayable == replayable

@@ -1,6 +1,8 @@
 """What a graph's pass is given: rows that are filled up change nothing. The graphs themselves: tests/gpu."""
 
 import copy
+import gc
+import weakref
 from dataclasses import replace
 from itertools import pairwise
 
@@ -11,7 +13,7 @@ from tests.decoder.exact import exact_model, with_adapters
 from tenbin.decoder.decoder import Decoder
 from tenbin.decoder.reader import Reader
 from tenbin.decoder.reading import Piece
-from tenbin.decoder.step_graphs import LEAST_KEYS, Step, rounded_rows
+from tenbin.decoder.step_graphs import LEAST_KEYS, Step, StepGraphs, rounded_rows
 
 
 def test_few_sizes():
@@ -83,3 +85,19 @@ def test_rows_that_are_filled_up_predict_the_same(family, adapters, rows):
         slots = [piece.start + piece.before for piece in pieces]
         assert torch.allclose(mine[slots], theirs[slots], rtol=1e-12)
         assert mine[slots].abs().min() > 0
+
+
+def test_a_cache_goes_with_its_reader_at_once():
+    """Training begins again right after: the cache may not wait for Python to find it in a circle."""
+    decoder = Decoder(exact_model("llama"))
+    reader = Reader(decoder, 140)
+    reader.graphs = StepGraphs(decoder, reader.cache.unread)
+    reader.read([Piece(range(3, 23), 0, 0)])
+    reader.read([Piece([5], 0, 20)])
+    cache = weakref.ref(reader.cache)
+    gc.disable()
+    try:
+        del reader
+        assert cache() is None
+    finally:
+        gc.enable()

@@ -5,8 +5,8 @@ import torch
 from tests.decoder.exact import with_adapters
 from tests.models.tiny import FAMILIES, tiny_model
 
-from tenbin.decoder.reader import Reader
 from tenbin.config import LoraConfig
+from tenbin.decoder.reader import Reader
 from tenbin.generate.local import LocalGenerator
 from tenbin.models.encode import Encoder
 from tenbin.models.lora import activate, add_adapter, remove_adapter, trainable

@@ -9,7 +9,9 @@ from tests.study.studies import tiny_folder, write_study
 from tests.study.test_evaluating import make_adapter
 
 import tenbin
+from tenbin.decoder.fp8 import Fp8Frozen
 from tenbin.errors import ModelError
+from tenbin.generate.local import LocalGenerator
 from tenbin.models.loading import load_model, resolve_source
 from tenbin.rag.store import RagFolder
 from tenbin.runs import StudyFolder
@@ -22,10 +24,18 @@ RAG = {"lengths": [100], "depths": 2, "questions": 2, "max_new_tokens": 4}
 
 @pytest.fixture
 def study(tmp_path):
+    return made(tmp_path)
+
+
+def made(tmp_path, **training):
     """A reading study, evaluated as it is and with an adapter from another folder."""
     model = tiny_folder(tmp_path / "model", positions=900)
     path = write_study(
-        tmp_path, "reading", training={"learning_rates": []}, rag=RAG, prompt={"template": TEMPLATE}
+        tmp_path,
+        "reading",
+        training={"learning_rates": [], **training},
+        rag=RAG,
+        prompt={"template": TEMPLATE},
     )
     source = resolve_source(str(model), cache_dir=tmp_path / "cache", offline=True)
     loaded = load_model(source, dtype=torch.float32, device=torch.device("cpu"))
@@ -53,6 +63,19 @@ def test_an_adapter_from_elsewhere_takes_part(study):
     }
     assert len(said["tiny + mine"]) == len(said["tiny (base)"]) > 0
     assert said["tiny + mine"] != said["tiny (base)"]
+
+
+def test_weights_in_fewer_bits_are_asked_in_fewer_bits(tmp_path, monkeypatch):
+    """As they were evaluated."""
+    study, held = made(tmp_path, base_dtype="fp8"), []
+
+    def generator(*args, decoder, **options):
+        held.extend(type(group.frozen) for block in decoder.blocks for group in block.groups)
+        return LocalGenerator(*args, decoder=decoder, **options)
+
+    monkeypatch.setattr("tenbin.study.asking_local.LocalGenerator", generator)
+    assert len(ask(study).results) == 2
+    assert set(held) == {Fp8Frozen}
 
 
 def test_one_that_is_gone_or_changed_is_said(study):

@@ -294,3 +294,18 @@ def test_choices_by_likelihood(model, tmp_path):
             task="reading",
             overrides={**SMALL, "evaluation.answer_by": "likelihood"},
         )
+
+
+def test_an_adapter_is_asked_with_a_base_in_fewer_bits(model, loaded, tmp_path):
+    """It finds its linear maps, although they are held otherwise by then."""
+    path = write_study(
+        tmp_path,
+        prompt={"template": TEMPLATE},
+        model=[{"source": str(model), "name": "tiny"}],
+        training={"base_dtype": "fp8"},
+    )
+    adapter = make_adapter(model, loaded, tmp_path / "mine", strength=3.0)
+    found = tenbin.evaluate(str(path), adapter=adapter, with_base=True, offline=True)
+    assert [r.spec.label for r in found.results] == ["tiny (base)", "tiny + mine"]
+    base, own = (contents(run.path)["predictions/test.jsonl"] for run in found.runs)
+    assert base != own

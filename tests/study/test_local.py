@@ -6,12 +6,14 @@ import pytest
 import torch
 from tests.study.studies import run, write_study
 
+import tenbin
 from tenbin.decoder import base_types
 from tenbin.decoder.frozen import PackedLinear
 from tenbin.device import Device
 from tenbin.errors import MissingExtra
 from tenbin.memory import MIB
 from tenbin.models.lora import LoraLinear
+from tenbin.runs import StudyFolder
 from tenbin.study.candidate import Candidate
 from tenbin.study.run import plan_file, run_study
 from tenbin.study.screen import SilentScreen
@@ -37,6 +39,24 @@ def test_a_study_in_4_bits(tmp_path, monkeypatch):
     assert all(r.probe is None for r in result.results)  # nothing is capped on a CPU
     plain = run_study(write_study(tmp_path), offline=True, screen=SilentScreen())
     assert not {r.spec.id for r in plain.results} & {r.spec.id for r in result.results}
+
+
+def test_each_of_several_runs_is_evaluated_with_its_own_adapter(tmp_path):
+    """They are trained at once and then asked one after another, by the same decoder."""
+    rates = {"learning_rates": [1e-4, 0.3], "epochs": 1, "at_once": 2}
+    path = write_study(tmp_path, training=rates, evaluation={"base_model": False})
+    result = run_study(path, offline=True, screen=SilentScreen())
+    runs = sorted(StudyFolder(result.folder).runs(), key=lambda run: run.path.name)
+    for found in runs:
+        adapter = found.path / "adapter"
+        alone = tenbin.evaluate(str(path), adapter=adapter, name="tiny", offline=True).runs[0]
+        assert answers(found) == answers(alone)
+    assert answers(runs[0]) != answers(runs[1])
+
+
+def answers(run):
+    lines = (run.path / "predictions" / "test.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["completion"] for line in lines]
 
 
 def test_a_missing_package_is_found_before_anything_is_loaded(tmp_path, monkeypatch):

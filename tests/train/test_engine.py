@@ -30,8 +30,8 @@ from tenbin.decoder.linear import LinearGroup
 from tenbin.errors import BudgetError, Interrupted
 from tenbin.memory import KeepLevels
 from tenbin.runs import EpochRecord, Run
-from tenbin.train.checkpoint import read_checkpoint
 from tenbin.train import engine
+from tenbin.train.checkpoint import read_checkpoint
 from tenbin.train.engine import best_epoch, train
 from tenbin.train.job import TrainJob
 from tenbin.train.room import Room

@@ -52,3 +52,19 @@ def test_shrinking_ends_where_nothing_is_kept(most_tokens, longest, room_bytes):
         assert (room.most_tokens, room.levels.kept_bytes(row)) < before
     assert room.most_tokens <= max(longest, most_tokens)
     assert set(room.levels.choose(max(room.most_tokens, longest))) == {HOST}
+
+
+def test_weights_in_both_orders_need_room_beside_the_longest_example():
+    """One that is longer than a micro-batch has one of its own."""
+    levels = KeepLevels(
+        num_layers=2,
+        token_bytes=(0, 10, 20, 30, 40),
+        room_bytes=10_000,
+        transient_bytes=0,
+        wide_bytes=0,
+        turned_bytes=5_000,
+    )
+    assert Room(50, levels).turns()
+    assert Room(50, levels, longest=60).turns()
+    assert not Room(50, levels, longest=70).turns()
+    assert not Room(70, levels).turns()

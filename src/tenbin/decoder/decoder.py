@@ -7,6 +7,7 @@ from itertools import repeat
 import torch
 from torch import Tensor, nn
 
+from tenbin.decoder.attend import without_flash
 from tenbin.decoder.block import Context, Keep, Saved
 from tenbin.decoder.families import MakeFrozen, Parts, take_apart
 from tenbin.decoder.fixed import FixedRow
@@ -63,6 +64,16 @@ class Decoder:
         return self._names
 
     @property
+    def replayable(self) -> bool:
+        """Whether passes can be CUDA graphs: flash attention finds the segments on the device, others do not.
+
+        Those that serve older GPUs, float32 and wide heads take them from the host, where a graph has none.
+        """
+        head = self._parts.head
+        heads = head.new_empty(0, max(block.head_dim for block in self.blocks))
+        return head.is_cuda and without_flash(heads) is None
+
+    @property
     def num_layers(self) -> int:
         """Number of blocks."""
         return len(self.blocks)
@@ -86,9 +97,7 @@ class Decoder:
     def holds(self, names: Sequence[str]) -> bool:
         """Whether these are in use, and are still those that the model holds: not removed and made anew."""
         now = self._masters_of(self._names)
-        same = len(now) == len(self._masters) and all(
-            a is b for a, b in zip(now, self._masters, strict=True)
-        )
+        same = len(now) == len(self._masters) and all(a is b for a, b in zip(now, self._masters, strict=True))
         return same and set(names) <= set(self._names)
 
     def _masters_of(self, names: Sequence[str]) -> tuple[Tensor, ...]:

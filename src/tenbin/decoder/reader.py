@@ -65,7 +65,7 @@ class Reader:
         )
         self.graphs: StepGraphs | None = None
         if graphs and decoder.device.type == "cuda" and without_flash(self.cache.keys[0]) is None:
-            self.graphs = StepGraphs(decoder, self.run, self.cache.unread)
+            self.graphs = StepGraphs(decoder, self.cache.unread)
 
     @torch.inference_mode()
     def read(self, pieces: Sequence[Piece]) -> Following:
@@ -74,7 +74,7 @@ class Reader:
         Raises:
             OutOfMemoryError: nothing of the pass counts.
         """
-        found = None if self.graphs is None else self.graphs.read(pieces)
+        found = None if self.graphs is None else self.graphs.read(pieces, self.run)
         if found is None:
             found = self.run(Reading.make(pieces, self.decoder.device, unread=self.cache.unread))
         return Following.of(found)

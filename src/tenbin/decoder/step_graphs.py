@@ -27,6 +27,8 @@ WORTH_A_GRAPH = 8
 LEAST_KEYS = 512
 """Longest sequences are rounded up from here on: attention's kernel looks at the true lengths itself."""
 INTS = np.int32
+Run = Callable[[Reading], Tensor]
+"""A pass -> the next tokens (N,) int64."""
 
 
 def rounded_rows(count: int) -> int:
@@ -140,7 +142,6 @@ class StepGraphs:
     """The graphs of one reader."""
 
     decoder: Decoder
-    run: Callable[[Reading], Tensor]
     unread: int
     off: bool = False
     """No graph is made any more: the memory was too little for one."""
@@ -150,8 +151,13 @@ class StepGraphs:
     _adapters: tuple[Tensor | None, ...] = ()
     """What the decoder's adapters lay in when the graphs were made."""
 
-    def read(self, pieces: Sequence[Piece]) -> Tensor | None:
-        """The next tokens (N,) of a pass; None: no graph serves it."""
+    def read(self, pieces: Sequence[Piece], run: Run) -> Tensor | None:
+        """The next tokens (N,) of a pass; None: no graph serves it.
+
+        Args:
+            run: computes a pass. It is not held on to: it has the cache, which would live as long as graphs
+                that it is the owner of.
+        """
         if not self._serves(pieces):
             return None
         step = Step.make(pieces, self.decoder.names, unread=self.unread)
@@ -162,7 +168,7 @@ class StepGraphs:
             self._seen[key] = self._seen.get(key, 0) + 1
             if self._seen[key] < WORTH_A_GRAPH:
                 return None
-            found = self._capture(step)
+            found = self._capture(step, run)
             if found is None:
                 return None
             self._graphs[key] = found
@@ -186,7 +192,7 @@ class StepGraphs:
             self._seen.clear()
             self._adapters = now
 
-    def _capture(self, step: Step) -> _Graph | None:
+    def _capture(self, step: Step, run: Run) -> _Graph | None:
         """Record the pass; None where there is no memory for it. What it computes now is dropped."""
         device = self.decoder.device
         tokens = torch.zeros(step.tokens.shape, dtype=torch.int64, device=device)
@@ -197,15 +203,13 @@ class StepGraphs:
             stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
             stream.wait_stream(torch.cuda.current_stream(device))
             with torch.cuda.stream(stream):
-                self.run(
-                    step.reading(tokens, spans)
-                )  # kernels are compiled and chosen here, not in the recording
+                run(step.reading(tokens, spans))  # kernels are compiled and chosen here, not in the recording
             torch.cuda.current_stream(device).wait_stream(stream)
             if self._pool is None:
                 self._pool = torch.cuda.graph_pool_handle()
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph, pool=self._pool):
-                following = self.run(step.reading(tokens, spans))  # anew: nothing of the first run is in it
+                following = run(step.reading(tokens, spans))  # anew: nothing of the first run is in it
         except torch.OutOfMemoryError:
             self.off = True
             return None

@@ -7,12 +7,14 @@ from pathlib import Path
 import torch
 
 from tenbin.config import ModelConfig
+from tenbin.decoder.base_types import make_frozen, move_rest
+from tenbin.decoder.decoder import Decoder
 from tenbin.device import find_device
 from tenbin.generate.local import LocalGenerator
 from tenbin.models.adapters import read_adapter
 from tenbin.models.encode import Encoder
 from tenbin.models.loading import load_model
-from tenbin.models.lora import activate, remove_adapter
+from tenbin.models.lora import activate, inject, remove_adapter
 from tenbin.models.tokenizer import load_tokenizer
 from tenbin.runs import Run
 from tenbin.study.adapter import adapter_of, check_same_model
@@ -44,12 +46,17 @@ def open_local(
     check_same_model(runs, model.label, source.fingerprint)
     # All of them before the model is loaded: one that is gone is said now.
     folders = {run.path.name: folder for run in runs if (folder := _adapter_folder(run)) is not None}
-    dtype = device.dtype(config.training.dtype)
+    dtype, base = device.dtype(config.training.dtype), config.training.base_dtype
     loaded = load_model(
         source,
         dtype=torch.bfloat16 if dtype == "bf16" else torch.float32,
-        device=device.torch,
+        device=device.torch if base == "same" else "cpu",
     )
+    decoder = None
+    if base != "same":  # as the runs were trained and evaluated: whoever asks later asks the same model
+        inject(loaded.model)
+        move_rest(loaded.model, device.torch)
+        decoder = Decoder(loaded.model, make_frozen(base, device.torch))
     generation = config.generation
     for run in runs:
         with ExitStack() as stack:
@@ -66,6 +73,7 @@ def open_local(
                     batch_size=generation.batch_size,
                     batch_tokens=generation.batch_tokens,
                     max_positions=source.shape.max_positions,
+                    decoder=decoder,
                 ),
             )
 

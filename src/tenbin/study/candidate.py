@@ -91,6 +91,7 @@ class Candidate:
             progress = self._train(decoder, runs, names)
         finally:
             decoder.use(())
+            decoder.turn(keep=False)  # where the training did not come to its end
             for name in names.values():
                 remove_adapter(model, name)
         for run, done in zip(runs, progress, strict=True):

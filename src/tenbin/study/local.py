@@ -81,6 +81,8 @@ class LocalModel:
         if base != "same" or any(run.spec.kind == "train" for run in runs):
             if config.training.learning_rates:
                 inject(loaded.model, config.lora.targets)
+            if self.given is not None:
+                inject(loaded.model)  # any that it has weights for, before they are held in fewer bits
             if base != "same":
                 move_rest(loaded.model, self.device.torch)
             decoder = Decoder(loaded.model, make_frozen(base, self.device.torch))

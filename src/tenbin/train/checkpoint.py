@@ -21,6 +21,9 @@ from torch import Tensor
 from tenbin.runs import storage
 from tenbin.types import JsonValue
 
+BEFORE = "-before"
+"""Ends the name of an older checkpoint of the same step, there until the newer one is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
@@ -39,6 +42,7 @@ def write_checkpoint(
         StorageError: where the disk is full; the last checkpoint stays whole.
     """
     final = folder / f"step-{step:07d}"
+    before = folder / f"{final.name}{BEFORE}"
     temporary = folder / f".writing-{os.getpid()}"
     try:
         with storage(folder):
@@ -48,7 +52,9 @@ def write_checkpoint(
             (temporary / "state.json").write_text(json.dumps(state, ensure_ascii=False), encoding="utf-8")
             for path in temporary.iterdir():
                 _flush(path)
-            shutil.rmtree(final, ignore_errors=True)
+            if final.exists():  # the same step again, and maybe the only one: it goes when this one is there
+                shutil.rmtree(before, ignore_errors=True)
+                final.rename(before)
             temporary.rename(final)
             _flush(folder)
     finally:
@@ -77,7 +83,10 @@ def _save(tensors: dict[str, Tensor], path: Path) -> None:
 
 
 def _whole(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step-*"))
+    return sorted(
+        folder.glob("step-*"),
+        key=lambda path: (path.name.removesuffix(BEFORE), not path.name.endswith(BEFORE)),
+    )
 
 
 def _flush(path: Path) -> None:

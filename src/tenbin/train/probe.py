@@ -150,7 +150,7 @@ def _measured(
     fits = True
     try:
         train_step(decoder, cast(Sequence[TrainJob], trials), chosen, room)
-        if decoder.device.type == "cuda" and room.replays and room.largest <= MOST_TOKENS:
+        if room.replays and decoder.replayable and room.largest <= MOST_TOKENS:
             # A short row is a CUDA graph from its second time on, with memory of its own.
             train_step(decoder, cast(Sequence[TrainJob], trials), chosen, room)
     except torch.OutOfMemoryError:

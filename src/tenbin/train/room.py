@@ -35,7 +35,7 @@ class Room:
 
     def turns(self) -> bool:
         """Whether frozen weights of 8 bits may be kept in both orders."""
-        return self.levels is not None and self.levels.turns(self.most_tokens)
+        return self.levels is not None and self.levels.turns(max(self.most_tokens, self.longest))
 
     def shrink(self, num_tokens: int) -> str | None:
         """Spend less after a micro-batch of `num_tokens` did not fit. What was done; None: nothing is left.

@@ -85,7 +85,7 @@ def begin_step(
         OutOfMemoryError: nothing was applied; gradients may be left over.
     """
     batches = [_batch(job, job.step, examples, room, len(jobs)) for job in jobs]
-    graphs = room.replays and decoder.device.type == "cuda"
+    graphs = room.replays and decoder.replayable
     if not _in_use(decoder, jobs):
         decoder.use([job.name for job in jobs], jobs)
     elif not graphs:
@@ -164,7 +164,7 @@ def _batch(job: TrainJob, step: int, examples: Sequence[Encoded], room: Room, nu
 def _losses(decoder: Decoder, batch: PackedBatch, routing: Routing, scales: Tensor, room: Room) -> Tensor:
     """Losses (N,) of a micro-batch, its gradients gathered."""
     if decoder.device.type == "cuda" and not routing.draws:
-        if room.replays and batch.num_tokens <= MOST_TOKENS:
+        if room.replays and decoder.replayable and batch.num_tokens <= MOST_TOKENS:
             row = FixedRow.make(batch, routing, scales, decoder.names)
             return decoder.replayed_losses(row, room.keep(row.batch.num_tokens))
         longer = in_cudnn_steps(batch)
