@@ -6,6 +6,7 @@ flash attention takes the joined output and sum, and so gives each part its exac
 ring attention rests on). Nothing is T x T, no mask is built, and no kernel is compiled for a layout.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from types import ModuleType
@@ -54,7 +55,7 @@ class Spans:
         """Offsets, and the same on the device."""
         a = placed(torch.tensor(queries, dtype=torch.int32), device)
         b = a if keys == queries else placed(torch.tensor(keys, dtype=torch.int32), device)
-        return cls(queries, keys, a, b, _longest(queries), _longest(keys))
+        return cls(queries, keys, a, b, longest_run(queries), longest_run(keys))
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +212,8 @@ def _flash_window(window: int | None, spans: Spans) -> dict[str, int]:
     return {"window_size_left": window - 1, "window_size_right": 0}
 
 
-def _longest(offsets: tuple[int, ...]) -> int:
+def longest_run(offsets: Sequence[int]) -> int:
+    """Tokens of the longest of the runs between these offsets."""
     return max(b - a for a, b in pairwise(offsets))
 
 

@@ -25,7 +25,7 @@ MLP_ROWS = 16384
 
 
 class Decoder:
-    """A frozen causal language model with LoRA adapters, for training.
+    """A frozen causal language model with LoRA adapters, for training and for reading (`Reader`).
 
     It shares its weights with the model of transformers that it is made from. `use` names the adapters,
     `refresh` takes their weights as they are now, `losses` computes and gathers gradients, and

@@ -1,12 +1,11 @@
 """FixedRow: a packed row lengthened to one of few shapes, so that a CUDA graph made for one serves many."""
 
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from tenbin.decoder.attend import CUDNN_FROM, CUDNN_STEP
+from tenbin.decoder.attend import CUDNN_FROM, CUDNN_STEP, longest_run
 from tenbin.decoder.layout import Layout
 from tenbin.decoder.linear import Routing
 from tenbin.decoder.pack import PackedBatch
@@ -88,17 +87,13 @@ def _shape(batch: PackedBatch, num_names: int) -> Shape:
         num_tokens=batch.num_tokens,
         num_targets=batch.num_targets,
         num_runs=1 if num_runs == 1 else power(num_runs, LEAST_RUNS),
-        longest=batch.num_tokens if num_runs == 1 else power(_longest(layout.offsets), LEAST_LONGEST),
+        longest=batch.num_tokens if num_runs == 1 else power(longest_run(layout.offsets), LEAST_LONGEST),
         one=num_runs == 1,
         num_shared=power(layout.num_prefixes, LEAST_RUNS) if layout.branches else 0,
-        longest_branches=power(_longest(queries), LEAST_LONGEST) if layout.branches else 0,
-        longest_prefix=power(_longest(keys), LEAST_LONGEST) if layout.branches else 0,
+        longest_branches=power(longest_run(queries), LEAST_LONGEST) if layout.branches else 0,
+        longest_prefix=power(longest_run(keys), LEAST_LONGEST) if layout.branches else 0,
         num_owners=num_names,
     )
-
-
-def _longest(offsets: tuple[int, ...]) -> int:
-    return max((b - a for a, b in pairwise(offsets)), default=0)
 
 
 def power(count: int, least: int) -> int:

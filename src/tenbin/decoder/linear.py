@@ -180,7 +180,7 @@ class LinearGroup:
         return LowRank(low, self._b, len(self.parts))
 
     def backward(self, grad: Tensor, low: Tensor | None) -> Tensor:
-        """dy (T, N) -> what W gives dx, (T, K). `backward_low` adds the rest when x is known."""
+        """dy (T, N) -> what W gives dx, (T, K). `add_to_input` adds the rest."""
         for one in self.lows:
             assert low is not None
             columns = grad[:, one.part.start : one.part.end]

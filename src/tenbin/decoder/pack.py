@@ -21,6 +21,25 @@ class PackedBatch:
     examples: tuple[int, ...] = ()
     """Number of each segment's example in the step, for dropout; () where nothing is dropped."""
 
+    @classmethod
+    def of(
+        cls,
+        ids: Sequence[int],
+        layout: Layout,
+        predicts: Sequence[int],
+        labels: Sequence[int],
+        examples: tuple[int, ...] = (),
+    ) -> "PackedBatch":
+        """A row of these tokens, positions counted along each sequence of the layout."""
+        return cls(
+            torch.tensor(ids),
+            torch.tensor(layout.positions()),
+            layout,
+            torch.tensor(predicts),
+            torch.tensor(labels),
+            examples,
+        )
+
     @property
     def num_tokens(self) -> int:
         """T."""

@@ -55,7 +55,11 @@ class Replays:
         """(bytes, the pass that reads them) of the known rows."""
 
     def losses(self, row: FixedRow, keep: Sequence[Keep] | None) -> Tensor:
-        """(N,) of all targets of the row's shape, valid until the next pass."""
+        """(N,) of all targets of the row's shape, valid until the next pass.
+
+        Args:
+            keep: what each block keeps, none in the computer's memory: a graph does not reach there.
+        """
         key = (row.shape, None if keep is None else tuple(keep))
         parts = _inputs(row)
         if key not in self._inputs:
@@ -63,8 +67,6 @@ class Replays:
             self._inputs[key] = inputs, self._entry(row.shape, parts, inputs)
         inputs, entry = self._inputs[key]
         inputs.copy_(placed(_joined(parts), self._device))
-        if Keep.HOST in (keep or ()):  # what goes to the computer's memory is no part of a graph
-            return self._run(entry, keep)
         return self.result(key, lambda: self._run(entry, keep))
 
     def result(self, key: Hashable, work: Callable[[], Tensor]) -> Tensor:

@@ -9,15 +9,16 @@ the pass is run as any other, with the same result.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from tenbin.decoder.attend import longest_run
 from tenbin.decoder.cached_attention import CachePlan, Meeting, runs_of
 from tenbin.decoder.decoder import Decoder
+from tenbin.decoder.fixed import power
 from tenbin.decoder.linear import Routing
 from tenbin.decoder.pack import placed
 from tenbin.decoder.reading import Piece, Reading
@@ -33,13 +34,9 @@ Run = Callable[[Reading], Tensor]
 
 def rounded_rows(count: int) -> int:
     """Up to the next of 1, 2, 3, 4, 6, 8, 12, 16, 24, 32 ..."""
-    power = 1 << max(0, count - 1).bit_length()
-    three = power // 4 * 3
-    return three if three >= count else power
-
-
-def _power(count: int) -> int:
-    return 1 << max(0, count - 1).bit_length()
+    whole = power(count, 1)
+    three = whole // 4 * 3
+    return three if three >= count else whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +88,8 @@ class Step:
             offsets, met = runs_of([1] * count, regions)
             if rows > count:  # one more run, the rows that were added, which meets nothing
                 offsets, met = [*offsets, rows], [*met, None]
-            runs = _power(len(met))
-            queries = max(2, _power(max(b - a for a, b in pairwise(offsets))))
+            runs = power(len(met), 1)
+            queries = power(longest_run(offsets), 2)
             spans = np.zeros((3, runs + 1), dtype=INTS)
             spans[0] = rows
             spans[0, : len(offsets)] = offsets
@@ -103,7 +100,7 @@ class Step:
             longest = max(longest, int(spans[2].max()))
         held = {p.adapter for p in pieces} - {None}
         alike = len({p.adapter for p in pieces}) == 1 and held == set(adapters)
-        sizes = Sizes(rows, max(LEAST_KEYS, _power(longest)), tuple(levels), adapters if alike else None)
+        sizes = Sizes(rows, power(longest, LEAST_KEYS), tuple(levels), adapters if alike else None)
         return cls(sizes, tokens, np.concatenate(parts))
 
     def reading(self, tokens: Tensor, spans: Tensor) -> Reading:

@@ -172,10 +172,4 @@ def _laid_down(question: _Question, window: int | None) -> PackedBatch:
         predicts += range(len(ids) - len(branch.answer_ids), len(ids))
         labels += branch.answer_ids
     layout = Layout(tuple(offsets), (len(branches),) if share else ())
-    return PackedBatch(
-        torch.tensor(ids),
-        torch.tensor(layout.positions()),
-        layout,
-        torch.tensor(predicts),
-        torch.tensor(labels),
-    )
+    return PackedBatch.of(ids, layout, predicts, labels)

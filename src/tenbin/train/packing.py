@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-import torch
-
 from tenbin.decoder.layout import Layout
 from tenbin.decoder.pack import PackedBatch
 from tenbin.models.encode import Encoded
@@ -140,14 +138,8 @@ def pack(
             labels += whole[first_target:]
             offsets.append(len(ids))
     layout = Layout(tuple(offsets), tuple(len(bundle.members) for bundle in shared))
-    return PackedBatch(
-        torch.tensor(ids),
-        torch.tensor(layout.positions()),
-        layout,
-        torch.tensor(predicts),
-        torch.tensor(labels),
-        () if shared else tuple(i for bundle in row for i in bundle.members),
-    )
+    drawn = () if shared else tuple(i for bundle in row for i in bundle.members)
+    return PackedBatch.of(ids, layout, predicts, labels, drawn)
 
 
 def _common(a: Encoded, b: Encoded) -> int:

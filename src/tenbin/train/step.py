@@ -9,6 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from tenbin.decoder.block import Keep
 from tenbin.decoder.decoder import Decoder
 from tenbin.decoder.fixed import MOST_TOKENS, FixedRow, in_cudnn_steps
 from tenbin.decoder.layout import Run
@@ -166,7 +167,9 @@ def _losses(decoder: Decoder, batch: PackedBatch, routing: Routing, scales: Tens
     if decoder.device.type == "cuda" and not routing.draws:
         if room.replays and decoder.replayable and batch.num_tokens <= MOST_TOKENS:
             row = FixedRow.make(batch, routing, scales, decoder.names)
-            return decoder.replayed_losses(row, room.keep(row.batch.num_tokens))
+            keep = room.keep(row.batch.num_tokens)
+            if Keep.HOST not in (keep or ()):  # a graph does not reach the computer's memory
+                return decoder.replayed_losses(row, keep)
         longer = in_cudnn_steps(batch)
         if longer is not batch:
             batch, routing = longer, replace(routing, spans=((0, longer.num_tokens),))
