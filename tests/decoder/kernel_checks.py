@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from tenbin.decoder import joining, joining_kernels, kernels, pointwise
+from tenbin.decoder import joining, joining_kernels, kernels, low_gradient_kernels, pointwise
 from tenbin.decoder.low_rank import LowRank
 
 
@@ -33,7 +33,8 @@ class Place:
 
     def close(self, found, expected, tolerance=None):
         assert found.shape == expected.shape
-        error = (found.cpu().float() - expected.float()).norm() / expected.float().norm()
+        found, expected = found.cpu().float(), expected.cpu().float()
+        error = (found - expected).norm() / expected.norm()
         assert error < (tolerance or self.tolerance), error
 
 
@@ -52,6 +53,14 @@ ACTIVATIONS = [
     pytest.mark.parametrize("rank", [0, 4, 20]),
 ]
 SUMS = [pytest.mark.parametrize("rank", [0, 5]), pytest.mark.parametrize("residual", [True, False])]
+
+LOW_GRADIENTS = [
+    pytest.mark.parametrize(
+        ("widths", "rank"),
+        [((96, 32, 32), 3), ((70, 70), 16), ((130,), 8), ((64, 64), 40), ((96, 48, 48), 64)],
+    ),
+    pytest.mark.parametrize("masked", [True, False]),
+]
 
 
 def over(marks):
@@ -86,6 +95,20 @@ def check_norms(on, layer, offset, shape):
         expected = pointwise.norm_backward(x, grad, extra, weight, bias, 1e-5, unit_offset=offset)
         for a, b in zip(found, expected, strict=True):
             on.close(a, b)
+
+
+def check_quantized_norms(on, layer, offset, width, tolerance):
+    """The norm is that without, and its rows are its own quantized."""
+    x, weight, bias = on.rand(5, width), on.rand(width, seed=6), on.rand(width, seed=7) if layer else None
+    there = on(x), on(weight), on(bias), 1e-5, offset
+    n, bits, scale = kernels.norm_quantized(*there)
+    on.close(n, kernels.norm(*there))  # its sums may be added in another order
+    again = kernels.quantized(n, None)
+    assert torch.equal(bits.view(torch.uint8), again[0].view(torch.uint8))
+    assert torch.equal(scale, again[1])
+    expected = pointwise.norm_quantized(x, weight, bias, 1e-5, unit_offset=offset)
+    on.close(n, expected[0])
+    on.close(bits.float() * scale, expected[1].float() * expected[2], tolerance)
 
 
 def check_heads(on, heads, rank, turn):
@@ -128,8 +151,8 @@ def check_gradients_of_heads(on, turn):
     on.close(found, pointwise.heads_gradient(dq, dk, dv.transpose(0, 1), cos, sin))
 
 
-def check_activations(on, kind, gated, rank):
-    rows, width = 35, 150
+def check_activations(on, kind, gated, rank, rows=35):
+    width = 150
     up = on.rand(rows, width * (2 if gated else 1))
     low = on.low_rank(rows, up.shape[1], 2 if gated else 1, rank) if rank else None
     tolerance = max(1e-4, on.tolerance)
@@ -144,9 +167,9 @@ def check_activations(on, kind, gated, rank):
             on.close(f, e, tolerance)
 
 
-def check_sums(on, rank, residual):
-    y, other = on.rand(35, 150), on.rand(35, 150, seed=1) if residual else None
-    low = on.low_rank(35, 150, 1, rank) if rank else None
+def check_sums(on, rank, residual, rows=35):
+    y, other = on.rand(rows, 150), on.rand(rows, 150, seed=1) if residual else None
+    low = on.low_rank(rows, 150, 1, rank) if rank else None
     found, expected = on(y), y.clone()
     kernels.add(found, on(other), on(low), found)
     pointwise.add(expected, other, low, expected)
@@ -184,14 +207,57 @@ def check_added_rows(on):
     assert torch.equal(found[:4].cpu().float(), total[:4].to(found.dtype).float())
 
 
-def check_quantization(on, scaled, tolerance):
-    x = on.rand(7, 9000) * torch.logspace(-6, 6, 7)[:, None].to(on.dtype).float()
+def check_quantization(on, scaled, tolerance, width=9000):
+    x = on.rand(7, width) * torch.logspace(-6, 6, 7)[:, None].to(on.dtype).float()
     x = x.to(on.dtype).float()
-    by = on.rand(9000, seed=1).abs() if scaled else None
+    by = on.rand(width, seed=1).abs() if scaled else None
     found = kernels.quantized(on(x), by if by is None else by.to(on.device))
     expected = pointwise.quantized(x, by)
     on.close(found[1], expected[1], 1e-6)
     on.close(found[0].float() * found[1], expected[0].float() * expected[1], tolerance)
+
+
+def check_rows_that_overflow(on):
+    """What is no number stays none, instead of a large one."""
+    x = on.rand(3, 700)
+    x[1, 5], x[2, 600] = torch.nan, torch.inf
+    found, scale = kernels.quantized(on(x), None)
+    back = found.float() * scale
+    assert back[0].isfinite().all()
+    assert back[1].isnan().any()
+    assert back[2].isnan().any()
+
+
+def check_low_gradients(on, widths, rank, masked, rows=101):
+    """Columns of parts that no tile divides, in rows of a wider matrix; dB is added to what is there."""
+    columns, parts = sum(widths), len(widths)
+    starts = [sum(widths[:p]) for p in range(parts)]
+    wider = on.rand(rows, columns + 8)
+    low = LowRank(on.rand(rows, parts * rank, seed=1), on.rand(columns, rank, seed=2), parts)
+    mask = (on.rand(rows, parts * rank, seed=3) > 0).float() if masked else None
+    found_b = torch.full((columns, rank), 2.0, device=on.device)
+    expected_b = torch.full((columns, rank), 2.0)
+    found = kernels.low_gradients(on(wider)[:, :columns], on(low), starts, on(mask), found_b)
+    expected = pointwise.low_gradients(wider[:, :columns], low, starts, mask, expected_b)
+    on.close(found, expected)
+    on.close(found_b, expected_b, 1e-5)  # added up in float32
+
+
+def check_low_gradients_in_runs(on, monkeypatch):
+    """Sums that do not fit the scratch at once; the same to the last bit each time."""
+    wider = on.rand(300, 200)
+    low = on.low_rank(300, 200, 2, 16)
+    expected_b = torch.zeros(200, 16)
+    expected = pointwise.low_gradients(wider, low, [0, 100], None, expected_b)
+    monkeypatch.setattr(low_gradient_kernels, "SCRATCH", 200_000)
+    results = []
+    for _ in range(2):
+        found_b = torch.zeros(200, 16, device=on.device)
+        found = kernels.low_gradients(on(wider), on(low), [0, 100], None, found_b)
+        on.close(found, expected)
+        on.close(found_b, expected_b, 1e-5)
+        results.append((found, found_b))
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
 def check_transposition(on):

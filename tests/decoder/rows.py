@@ -41,3 +41,10 @@ def visible(layout, window=None):
             first = 0 if window is None else max(0, place - window + 1)
             mask[t, tokens[first : place + 1]] = True
     return mask
+
+
+def sides(flat, num_heads, num_kv_heads):
+    """Gradients of q, k and v (T, H, Dh) that lie side by side in (T, (H + 2 Hkv) Dh)."""
+    width = flat.shape[1] // (num_heads + 2 * num_kv_heads)
+    parts = flat.split([n * width for n in (num_heads, num_kv_heads, num_kv_heads)], dim=1)
+    return [part.unflatten(1, (-1, width)) for part in parts]

@@ -6,12 +6,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.decoder.rows import LAYOUTS, visible
+from tests.decoder.rows import LAYOUTS, sides, visible
 
 from tenbin.decoder import attend as attend_module
 from tenbin.decoder import plain_attention
 from tenbin.decoder.attend import Plan, attend, attend_backward
 from tenbin.decoder.layout import Layout
+from tenbin.decoder.pointwise import heads_gradient
 
 CPU = torch.device("cpu")
 HEADS = [(4, 4), (4, 2), (3, 1)]
@@ -44,7 +45,7 @@ def check(layout, sizes, window, seed):
     attended = attend(q, k, v, plan, scale=SCALE, window=window)
     assert torch.allclose(attended.out, expected, rtol=0, atol=1e-12)
     found = attend_backward(grad, q, k, v, attended, plan, scale=SCALE, window=window)
-    for one, other in zip(found, gradients, strict=True):
+    for one, other in zip(sides(found, *sizes), gradients, strict=True):
         assert torch.allclose(one, other, rtol=0, atol=1e-12)
 
 
@@ -103,6 +104,20 @@ def test_what_others_hold_is_not_seen(window):
     assert not torch.allclose(before[6:], after[6:])
 
 
+def test_gradients_are_turned_back():
+    layout = Layout((0, 4, 6, 9), (2,))
+    q, k, v, grad = heads(9, 4, 2)
+    plan = Plan.make(layout, CPU)
+    attended = attend(q, k, v, plan, scale=SCALE, window=None)
+    angles = torch.rand(9, WIDTH // 2, dtype=torch.float64).repeat(1, 2)
+    tables = angles.cos(), angles.sin()
+    plain = attend_backward(grad, q, k, v, attended, plan, scale=SCALE, window=None)
+    turned = attend_backward(grad, q, k, v, attended, plan, scale=SCALE, window=None, tables=tables)
+    expected = heads_gradient(*sides(plain, 4, 2), *tables)
+    assert torch.equal(turned, expected)
+    assert not torch.allclose(turned, plain)
+
+
 def test_bfloat16_is_within_its_rounding():
     layout = Layout((0, 40, 60, 90), (2,))
     exact = heads(90, 4, 2)
@@ -111,6 +126,6 @@ def test_bfloat16_is_within_its_rounding():
     plan = Plan.make(layout, CPU)
     attended = attend(q, k, v, plan, scale=SCALE, window=None)
     found = attend_backward(grad, q, k, v, attended, plan, scale=SCALE, window=None)
-    for one, other in zip((attended.out, *found), (expected, *gradients), strict=True):
+    for one, other in zip((attended.out, *sides(found, 4, 2)), (expected, *gradients), strict=True):
         assert one.dtype == torch.bfloat16
         assert (one.double() - other).norm() < 0.01 * other.norm()

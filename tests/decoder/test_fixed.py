@@ -19,6 +19,7 @@ from tenbin.decoder.fixed import (
     lengthened,
     power,
     rounded,
+    rounded_targets,
 )
 from tenbin.decoder.layout import Layout
 from tenbin.decoder.linear import Routing
@@ -93,6 +94,15 @@ def test_there_are_few_shapes():
     assert len(lengths) < 40
     assert all(n <= rounded(n, 64) <= max(n + 63, n * 1.125) for n in range(1, 4097))
     assert {power(n, LEAST_RUNS) for n in range(1, 200)} == {64, 128, 256}
+
+
+@given(st.integers(1, 64), st.integers(0, 4096))
+def test_few_targets_stay_few(quarter, count):
+    length = rounded(64 * quarter, 64)
+    found = rounded_targets(min(count, length), length)
+    assert min(count, length) <= found <= length
+    assert found <= length / 4 or count > length / 4
+    assert {rounded_targets(n, length) for n in range(length // 4 + 1)} <= {256, 512, length // 4}
 
 
 @pytest.mark.parametrize("length", [CUDNN_FROM - 1, CUDNN_FROM, CUDNN_FROM + 1])

@@ -10,6 +10,7 @@ from tests.models.tiny import FAMILIES, tiny_batch, tiny_model
 from tenbin.decoder.decoder import Decoder
 from tenbin.decoder.fp8 import Fp8Frozen
 from tenbin.decoder.frozen import PackedLinear
+from tenbin.decoder.linear import Routing
 from tenbin.decoder.pointwise import E4M3, quantized, transposed
 from tenbin.models.lora import activate
 
@@ -170,3 +171,15 @@ def test_the_other_order_is_kept_while_it_is_wanted():
         assert group.frozen.weight is frozen.weight
     decoder.turn(keep=False)
     assert all(group.frozen.turned is None for block in decoder.blocks for group in block.groups)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_norms_own_rows_in_8_bits_are_those_of_its_output(family):
+    decoder = Decoder(with_adapters(tiny_model(family), "a"), Fp8Frozen.make)
+    decoder.use(("a",))
+    block, x = decoder.blocks[0], rand(7, 32)
+    routing = Routing(("a",), ((0, 7),))
+    for norm, group in ((block.attention_norm, block.qkv), (block.mlp_norm, block.up)):
+        found, expected = group.forward_normed(norm, x, routing), group.forward(norm.forward(x), routing)
+        assert torch.equal(found[0], expected[0])
+        assert torch.equal(found[1], expected[1])

@@ -12,6 +12,8 @@ os.environ["TRITON_INTERPRET"] = "1"  # before triton is imported
 from tests.decoder import kernel_checks as checks
 from tests.decoder.kernel_checks import over
 
+from tenbin.decoder import activation_kernels
+
 # sigmoid(x) = 1 / (1 + exp(-x)): exp may overflow to infinity, which gives the right 0
 pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
 
@@ -21,6 +23,12 @@ HERE = checks.Place("cpu", torch.float32, 2e-5)
 @over(checks.NORMS)
 def test_norms(layer, offset, shape):
     checks.check_norms(HERE, layer, offset, shape)
+
+
+@pytest.mark.parametrize(("layer", "offset"), [(False, False), (False, True), (True, False)])
+@pytest.mark.parametrize("width", [48, 4096])
+def test_quantized_norms(layer, offset, width):
+    checks.check_quantized_norms(HERE, layer, offset, width, 0.1)
 
 
 @over(checks.HEADS)
@@ -42,6 +50,14 @@ def test_activations(kind, gated, rank):
     checks.check_activations(HERE, kind, gated, rank)
 
 
+@pytest.mark.parametrize("gated", [True, False])
+def test_rows_that_a_program_goes_through(gated, monkeypatch):
+    """Tile by tile, holding the factors, as in 16 bits on a GPU."""
+    monkeypatch.setattr(activation_kernels, "_holds", lambda x, rank: True)
+    checks.check_activations(HERE, "silu", gated, 4, rows=300)
+    checks.check_sums(HERE, 5, gated, rows=300)
+
+
 @over(checks.SUMS)
 def test_sums(rank, residual):
     checks.check_sums(HERE, rank, residual)
@@ -57,9 +73,19 @@ def test_added_rows():
 
 
 @pytest.mark.parametrize("scaled", [True, False])
-def test_quantization(scaled):
+@pytest.mark.parametrize("width", [1, 4096, 9000, 33000])
+def test_quantization(scaled, width):
     # The interpreter cuts digits off where a GPU rounds: off by one of the 3 bits.
-    checks.check_quantization(HERE, scaled, 0.1)
+    checks.check_quantization(HERE, scaled, 0.1, width)
+
+
+@over(checks.LOW_GRADIENTS)
+def test_low_gradients(widths, rank, masked):
+    checks.check_low_gradients(HERE, widths, rank, masked)
+
+
+def test_low_gradients_in_runs(monkeypatch):
+    checks.check_low_gradients_in_runs(HERE, monkeypatch)
 
 
 def test_transposition():

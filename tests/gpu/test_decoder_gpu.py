@@ -1,7 +1,6 @@
 """The decoder on a GPU in bf16 against float32 on a CPU; the cap holds; what does not fit is retried."""
 
 import copy
-import gc
 import itertools
 import subprocess
 import sys
@@ -25,7 +24,6 @@ from tenbin.decoder.frozen import PlainFrozen
 from tenbin.decoder.layout import Layout
 from tenbin.decoder.linear import Routing
 from tenbin.decoder.pack import PackedBatch, join
-from tenbin.device import find_device
 from tenbin.errors import BudgetError
 from tenbin.memory import CUDA_CONTEXT_BYTES, MIB
 from tenbin.models.encode import Encoded
@@ -120,7 +118,29 @@ def shared_prefix():
     return PackedBatch(ids, torch.tensor(layout.positions()), layout, places, ids[places + 1])
 
 
-BATCHES = {"segments": segments, "one-long-row": one_long_row, "shared-prefix": shared_prefix}
+def few_targets():
+    """The last tenth of each text is predicted: the last block goes on with those rows alone."""
+    batch = segments()
+    spans = itertools.pairwise(batch.layout.offsets)
+    places = torch.tensor([i for a, b in spans for i in range(b - 1 - (b - a) // 10, b - 1)])
+    return replace(batch, predicts=places, labels=batch.input_ids[places + 1])
+
+
+def few_targets_of_one():
+    """Some tokens of a long text are predicted, in both of its parts."""
+    batch = one_long_row()
+    end = batch.num_tokens - 1
+    places = torch.tensor([*range(400, 450), *range(end - 50, end)])
+    return replace(batch, predicts=places, labels=batch.input_ids[places + 1])
+
+
+BATCHES = {
+    "segments": segments,
+    "one-long-row": one_long_row,
+    "shared-prefix": shared_prefix,
+    "few-targets": few_targets,
+    "few-targets-of-one": few_targets_of_one,
+}
 
 
 def passed(model, decoder, batch, *names, routing=None, keep=None):
@@ -204,7 +224,7 @@ def test_fp8_on_the_gpu_against_fp8_on_the_cpu(family, keep_transposed):
     if torch.cuda.get_device_capability() < (8, 9):
         pytest.skip("this GPU has no fp8 units")
     here, there = both(family, "a", make=make)
-    for batch in (segments(), shared_prefix()):
+    for batch in (segments(), shared_prefix(), few_targets()):
         expected, gradient = passed(*here, batch, "a")
         losses, found = passed(*there, batch, "a")
         assert losses.mean().item() == pytest.approx(expected.mean().item(), rel=5e-3)
@@ -319,7 +339,6 @@ import sys
 import torch
 from tests.gpu.test_decoder_gpu import BIG, DEVICE, examples, jobs_of, some_model, with_adapters
 from tenbin.decoder.decoder import Decoder
-from tenbin.device import find_device
 from tenbin.train.room import Room
 from tenbin.train.step import train_step
 
@@ -362,22 +381,6 @@ def test_the_cap_holds_for_all_that_the_driver_shows():
     assert used <= cap
     assert used >= 0.85 * cap  # the cap is what stopped it, not something else
     assert said == pytest.approx(used, rel=0.05)
-
-
-@pytest.fixture
-def capped():
-    """Cap this process for one test."""
-
-    def cap(mib):
-        gc.collect()
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-        find_device().cap(mib)
-
-    yield cap
-    torch.cuda.set_per_process_memory_fraction(1.0)
-    gc.collect()
-    torch.cuda.empty_cache()
 
 
 def big_training(folder, room):

@@ -28,6 +28,13 @@ def test_norms(on, layer, offset, shape):
 
 
 @everywhere
+@pytest.mark.parametrize(("layer", "offset"), [(False, False), (False, True), (True, False)])
+@pytest.mark.parametrize("width", [48, 4096])
+def test_quantized_norms(on, layer, offset, width):
+    checks.check_quantized_norms(on, layer, offset, width, 0.04)
+
+
+@everywhere
 @over(checks.HEADS)
 def test_heads(on, heads, rank, turn):
     checks.check_heads(on, heads, rank, turn)
@@ -51,6 +58,12 @@ def test_activations(on, kind, gated, rank):
 
 
 @everywhere
+def test_rows_that_a_program_goes_through(on):
+    checks.check_activations(on, "silu", True, 4, rows=600)
+    checks.check_sums(on, 5, True, rows=600)
+
+
+@everywhere
 @over(checks.SUMS)
 def test_sums(on, rank, residual):
     checks.check_sums(on, rank, residual)
@@ -69,9 +82,46 @@ def test_added_rows(on):
 
 @everywhere
 @pytest.mark.parametrize("scaled", [True, False])
-def test_quantization(on, scaled):
-    # A quotient half-way between two values of e4m3 may fall to either side: few do.
-    checks.check_quantization(on, scaled, 5e-3)
+@pytest.mark.parametrize("width", [1, 700, 4096, 9000, 11008, 22016, 28672, 33000])
+def test_quantization_to_the_last_bit(on, scaled, width):
+    x = on.rand(70, width) * torch.logspace(-6, 6, 70)[:, None]
+    x[3] = 0
+    by = on.rand(width, seed=1).abs() if scaled else None
+    found = kernels.quantized(on(x), by if by is None else by.to(on.device))
+    expected = pointwise.quantized(x.to(on.dtype), by)
+    assert torch.equal(found[0].cpu().view(torch.uint8), expected[0].view(torch.uint8))
+    assert torch.equal(found[1].cpu(), expected[1])
+
+
+@everywhere
+def test_quantization_of_what_is_no_number(on):
+    checks.check_rows_that_overflow(on)
+
+
+@everywhere
+@over(checks.LOW_GRADIENTS)
+def test_low_gradients(on, widths, rank, masked):
+    checks.check_low_gradients(on, widths, rank, masked)
+
+
+@everywhere
+@pytest.mark.parametrize("rows", [1, 1700, 1702])
+def test_low_gradients_of_a_large_model(on, rows):
+    checks.check_low_gradients(on, (4096, 1024, 1024), 16, True, rows)
+
+
+@everywhere
+def test_low_gradients_in_runs(on, monkeypatch):
+    checks.check_low_gradients_in_runs(on, monkeypatch)
+
+
+@everywhere
+@pytest.mark.parametrize("rank", [64, 128, 256])
+def test_ranks_of_many_adapters(on, rank):
+    """Together they may be wide: other tiles, without what fills the registers."""
+    checks.check_heads(on, (4, 2, 2), rank, True)
+    checks.check_activations(on, "silu", True, rank)
+    checks.check_sums(on, rank, True)
 
 
 def test_transposition():
@@ -96,7 +146,7 @@ def low_rank(rows, width, parts, rank=16):
 
 
 def last(low):
-    return low.rows(slice(-64, None))
+    return LowRank(low.low[-64:], low.b, low.parts)
 
 
 def near(found, expected):
@@ -158,3 +208,28 @@ def test_norms_and_losses_of_over_two_thousand_million_elements():
     losses = kernels.cross_entropy_(logits, labels, scales)
     near(losses[-64:].cpu(), pointwise.cross_entropy_(tail, labels[-64:].cpu(), scales[-64:].cpu()))
     near(logits[-64:].cpu(), tail)
+
+
+def test_gradients_and_quantization_of_over_two_thousand_million_elements():
+    width = 22016
+    rows = 2**31 // width + 500
+    grad, low = filled(rows, width), low_rank(rows, width, 2)
+    by = filled(1, width, 6)[0].float().abs()
+    bits, scale = kernels.quantized(grad, by)
+    expected, expected_scale = pointwise.quantized(grad[-64:].cpu(), by.cpu())
+    assert torch.equal(bits[-64:].cpu().view(torch.uint8), expected.view(torch.uint8))
+    assert torch.equal(scale[-64:].cpu(), expected_scale)
+    del bits
+    found_b = torch.zeros(width, 16, device="cuda")
+    found = kernels.low_gradients(grad, low, [0, width // 2], None, found_b)
+    tail = torch.zeros(width, 16)
+    near(
+        found[-64:].cpu(),
+        pointwise.low_gradients(grad[-64:].cpu().float(), on_cpu(last(low)), [0, width // 2], None, tail),
+    )
+    expected_b = torch.zeros_like(found_b)
+    for start in range(0, rows, 4096):
+        piece, of_rows = grad[start : start + 4096].double(), low.low[start : start + 4096].double()
+        for p, columns in enumerate((slice(0, width // 2), slice(width // 2, width))):
+            expected_b[columns] += (piece[:, columns].t() @ of_rows[:, p * 16 : (p + 1) * 16]).float()
+    near(found_b, expected_b)

@@ -44,7 +44,7 @@ device = find_device()
 model = with_adapters(some_model("llama", **sizes).to(DEVICE), "a")
 decoder = Decoder(model, make_frozen(base))
 cap = device.cap(cap_mib)
-(job,) = jobs_of(model, "a", batch_size=8)
+(job,) = jobs_of(model, "a", batch_size=8, loss_on="all")  # as it is probed: every token may be a target
 shape = ModelShape.read(model.config.to_dict())
 plan = plan_training(
     shape, rank=16, most_tokens=tokens, dtype_bytes=2, cap_bytes=cap, decode_tokens=0, gpu=True, base=base

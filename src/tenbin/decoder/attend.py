@@ -1,30 +1,32 @@
 """Attention over a packed row, forward and backward: each segment with itself, branches with their prefix.
 
-A branch's attention is the sum of two: causal over its own segment and whole over the shared prefix. Both
-are computed by the same kernels and joined by their logarithms of sums, which is exact; the backward pass of
+A branch's attention is the sum of two: causal over its own segment and whole over the shared prefix. Rows of
+short segments go to kernels of our own that compute both at once (`tree_attention`). For others both are
+computed by the same kernels and joined by their logarithms of sums, which is exact; the backward pass of
 flash attention takes the joined output and sum, and so gives each part its exact gradient (the identity that
 ring attention rests on). Nothing is T x T, no mask is built, and no kernel is compiled for a layout.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from tenbin.decoder import cpu_attention, plain_attention
+from tenbin.decoder import cpu_attention, plain_attention, tree_attention
 from tenbin.decoder.joining import Rows, add_rows_, merge_
-from tenbin.decoder.layout import Layout
+from tenbin.decoder.layout import Layout, longest_run
 from tenbin.decoder.pack import placed
+from tenbin.decoder.pointwise import heads_gradient
 
 aten: Any = torch.ops.aten
 CUDNN_FROM = 1024
 """A row of one segment at least so long goes to cuDNN: it is faster, but makes a plan for every length."""
 CUDNN_STEP = 128
 """Such rows should be padded to a multiple of this, so that few plans are made."""
+Tables = tuple[Tensor, Tensor] | tuple[None, None]
+"""Cosines and sines (T, Dh); None: nothing is turned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +69,19 @@ class Plan:
     """Branches against their prefixes, at the tokens where they stand in the row."""
     longest_shared: int = 0
     """Tokens of the longest prefix with its longest branch."""
+    bounds: Tensor | None = None
+    """(6, T) of `tree_attention.bounds`, where the row is one for it."""
 
     @classmethod
     def make(cls, layout: Layout, device: torch.device) -> "Plan":
         """The layout's spans on the device."""
         own = Spans.make(layout.offsets, layout.offsets, device)
+        bounds = None
+        if device.type == "cuda" and tree_attention.takes(layout):
+            bounds = placed(tree_attention.bounds(layout), device)
         if not layout.branches:
-            return cls(own)
-        return cls(own, Spans.make(*layout.across(), device), layout.longest_shared())
+            return cls(own, bounds=bounds)
+        return cls(own, Spans.make(*layout.across(), device), layout.longest_shared(), bounds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +104,15 @@ def attend(
     """
     if plan.across is None and _takes_cudnn(q, plan.own, window):
         return _cudnn(q, k, v, scale)
-    out, log_sum = _forward(q, k, v, plan.own, scale=scale, causal=True, window=window)
     if plan.across is not None:
         assert window is None or plan.longest_shared <= window, "a window would cut a shared prefix"
+    if plan.bounds is not None and tree_attention.serves(q):
+        from tenbin.decoder import tree_attention_kernels as kernels
+
+        out, sums = kernels.forward(q, k, v, plan.bounds, scale=scale, window=window)
+        return Attended(out, sums.t())
+    out, log_sum = _forward(q, k, v, plan.own, scale=scale, causal=True, window=window)
+    if plan.across is not None:
         other, other_sum = _forward(q, k, v, plan.across, scale=scale, causal=False, window=None)
         merge_(out, log_sum, other, other_sum, plan.across.query_rows)
     return Attended(out, log_sum)
@@ -115,18 +128,30 @@ def attend_backward(
     *,
     scale: float,
     window: int | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of q, k and v from that of the output, (T, H, Dh)."""
+    tables: Tables = (None, None),
+) -> Tensor:
+    """Gradients of q, k and v side by side, (T, (H + 2 Hkv) Dh), from that of the output, (T, H, Dh).
+
+    Args:
+        tables: by which q and k were turned: their gradients are turned back.
+    """
     if attended.random_state:
-        return _cudnn_backward(grad, q, k, v, attended, scale)
+        return heads_gradient(*_cudnn_backward(grad, q, k, v, attended, scale), *tables)
     out, log_sum = attended.out, attended.log_sum
+    if plan.bounds is not None and tree_attention.serves(q):
+        from tenbin.decoder import tree_attention_kernels as kernels
+
+        flat: Tensor = kernels.backward(
+            grad, q, k, v, out, log_sum.t(), plan.bounds, scale=scale, window=window, tables=tables
+        )
+        return flat
     dq, dk, dv = _backward(grad, q, k, v, out, log_sum, plan.own, scale=scale, causal=True, window=window)
     if plan.across is not None:
         more = _backward(grad, q, k, v, out, log_sum, plan.across, scale=scale, causal=False, window=None)
         rows = (plan.across.query_rows, plan.across.key_rows, plan.across.key_rows)
         for total, part, there in zip((dq, dk, dv), more, rows, strict=True):
             add_rows_(total, part, there)
-    return dq, dk, dv
+    return heads_gradient(dq, dk, dv, *tables)
 
 
 def _forward(
@@ -210,11 +235,6 @@ def _flash_window(window: int | None, spans: Spans) -> dict[str, int]:
     if window is None or spans.longest_queries <= window:
         return {}
     return {"window_size_left": window - 1, "window_size_right": 0}
-
-
-def longest_run(offsets: Sequence[int]) -> int:
-    """Tokens of the longest of the runs between these offsets."""
-    return max(b - a for a, b in pairwise(offsets))
 
 
 # --- cuDNN, for a row of one long segment ---

@@ -4,6 +4,8 @@ One layout serves Llama, GPT-2 and Gemma 3, with the parts that only some have l
 
     x -> norm -> q,k,v -> (norm of q and k) -> (rotation) -> attention -> o -> (norm) -> + x = h
     h -> norm -> (gate,) up -> activation -> down -> (norm) -> + h
+
+N rows go on after attention: all T, but in the last block those that are selected, if some are.
 """
 
 from collections.abc import Callable
@@ -15,10 +17,11 @@ import torch
 from torch import Tensor
 
 from tenbin.decoder import pointwise
-from tenbin.decoder.attend import Attended, Plan, attend, attend_backward
+from tenbin.decoder.attend import Attended, Plan, Tables, attend, attend_backward
 from tenbin.decoder.linear import LinearGroup, Routing
 from tenbin.decoder.norm import Norm
 from tenbin.decoder.pointwise import Activation
+from tenbin.decoder.some_rows import Selected, runs_of_rows
 
 
 class Keep(IntEnum):
@@ -47,6 +50,21 @@ class Context:
     """Cosines and sines (T, Dh) of each kind of layer; {} where positions are not rotated."""
     mlp_rows: int
     """Rows of the wide products that are in memory at once, where they are not kept."""
+    selected: Selected | None = None
+    """The rows that go on after attention; None: all. For the last block."""
+
+    @property
+    def routing_after(self) -> Routing:
+        """Of the rows that go on after attention."""
+        return self.routing if self.selected is None else self.selected.routing
+
+    def taken(self, x: Tensor) -> Tensor:
+        """(T, ...) -> (N, ...) of the rows that go on after attention."""
+        return x if self.selected is None else self.selected.taken(x)
+
+    def put_back(self, x: Tensor) -> Tensor:
+        """(N, ...) -> (T, ...), 0 in the rows that do not go on after attention."""
+        return x if self.selected is None else self.selected.put_back(x)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +75,12 @@ class Saved:
     qkv: Tensor | None = None  # (T, (H + 2 Hkv) Dh), rotated where there is no norm of q and k
     qkv_low: Tensor | None = None
     attended: Attended | None = None
-    o: Tensor | None = None  # (T, D): only where a norm follows
+    o: Tensor | None = None  # (N, D): only where a norm follows
     o_low: Tensor | None = None
-    h: Tensor | None = None  # (T, D)
-    up: Tensor | None = None  # (T, 2 I) or (T, I)
+    h: Tensor | None = None  # (N, D)
+    up: Tensor | None = None  # (N, 2 I) or (N, I)
     up_low: Tensor | None = None
-    down: Tensor | None = None  # (T, D): only where a norm follows
+    down: Tensor | None = None  # (N, D): only where a norm follows
     down_low: Tensor | None = None
 
 
@@ -109,7 +127,7 @@ class Block:
         return (self.qkv, self.o, self.up, self.down)
 
     def forward(self, x: Tensor, ctx: Context, keep: Keep) -> tuple[Tensor, Saved]:
-        """x (T, D) -> (the block's output, what it kept)."""
+        """x (T, D) -> (the block's output (N, D), what it kept)."""
         s = self._attention(Saved(x), ctx)
         h = s.h
         assert h is not None
@@ -121,14 +139,17 @@ class Block:
         return y, s
 
     def read(self, x: Tensor, ctx: Context, attention: Attention) -> Tensor:
-        """x (T, D) -> the block's output (T, D), attending as told; nothing is kept."""
-        qkv, _ = self._projections(x, ctx)
-        h, _, _ = self._after(x, attention(self._heads(qkv, ctx)), ctx)
+        """x (T, D) -> the block's output (N, D), attending as told; nothing is kept."""
+        h, _, _ = self._after(x, attention(self.heads(x, ctx)), ctx)
         y, _ = self._mlp(h, Saved(x), ctx, Keep.INPUT)
         return y
 
+    def heads(self, x: Tensor, ctx: Context) -> Heads:
+        """x (T, D) -> queries, keys and values."""
+        return self._heads(self._projections(x, ctx)[0], ctx)
+
     def backward(self, grad: Tensor, s: Saved, ctx: Context) -> Tensor:
-        """dy (T, D) -> dx (T, D); gradients of the adapters gather in the groups."""
+        """dy (N, D) -> dx (T, D); gradients of the adapters gather in the groups."""
         s = self._attention(s, ctx)
         dh = self._mlp_backward(grad, s, ctx)
         s = replace(s, up=None)  # the largest part: it is not needed any more
@@ -139,26 +160,25 @@ class Block:
         if self.after_attention is not None:
             assert s.o is not None
             do, _ = self.after_attention.backward(s.o, dh)
-        dattn = self.o.backward(do, s.o_low)
-        dlow = self.o.low_gradient(do, ctx.routing)
-        self.o.add_to_input(dattn, dlow, ctx.routing)
-        self.o.gather_a(dlow, s.attended.out.flatten(1), ctx.routing)
+        dattn, dlow = self.o.backward(do, s.o_low, ctx.routing_after)
+        self.o.add_to_input(dattn, dlow, ctx.routing_after)
+        self.o.gather_a(dlow, ctx.taken(s.attended.out).flatten(1), ctx.routing_after)
+        dattn = ctx.put_back(dattn)
         heads = self._heads(s.qkv, ctx)
-        grads = attend_backward(
+        dqkv = attend_backward(
             dattn.view(-1, self.num_heads, self.head_dim),
             *heads,
             s.attended,
             ctx.plan,
             scale=self.scale,
             window=self.window,
+            tables=self._tables(ctx),
         )
         del dattn, heads
-        dqkv = self._qkv_gradient(s.qkv, Heads(*grads), ctx)
-        del grads
-        dlow = self.qkv.low_gradient(dqkv, ctx.routing)
-        dn = self.qkv.backward(dqkv, s.qkv_low)
+        self._norms_backward_(s.qkv, dqkv)
+        dn, dlow = self.qkv.backward(dqkv, s.qkv_low, ctx.routing)
         self.qkv.add_to_input(dn, dlow, ctx.routing)
-        dx, n = self.attention_norm.backward(s.x, dn, dh)
+        dx, n = self.attention_norm.backward(s.x, dn, ctx.put_back(dh))
         self.qkv.gather_a(dlow, n, ctx.routing)
         return dx
 
@@ -180,7 +200,7 @@ class Block:
 
     def _projections(self, x: Tensor, ctx: Context) -> tuple[Tensor, Tensor | None]:
         """x (T, D) -> (T, (H + 2 Hkv) Dh), rotated where there is no norm of q and k, and their low."""
-        qkv, low = self.qkv.forward(self.attention_norm.forward(x), ctx.routing)
+        qkv, low = self.qkv.forward_normed(self.attention_norm, x, ctx.routing)
         heads = (self.num_heads, self.num_kv_heads, self.num_kv_heads)
         tables = self._tables(ctx) if self.q_norm is None else (None, None)
         pointwise.finish_heads_(qkv, self.qkv.pending(low), self.head_dim, heads, *tables)
@@ -189,8 +209,9 @@ class Block:
     def _after(
         self, x: Tensor, attended: Tensor, ctx: Context
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """x (T, D) and attention's output (T, H, Dh) -> (h, o where a norm follows, o's low)."""
-        o, low = self.o.forward(attended.flatten(1), ctx.routing)
+        """x (T, D) and attention's output (T, H, Dh) -> (h (N, D), o where a norm follows, o's low)."""
+        x = ctx.taken(x)
+        o, low = self.o.forward(ctx.taken(attended).flatten(1), ctx.routing_after)
         pending = self.o.pending(low)
         if self.after_attention is None:
             pointwise.add(o, x, pending, o)
@@ -199,7 +220,7 @@ class Block:
             pointwise.add(o, None, pending, o)
         return x + self.after_attention.forward(o), o, low
 
-    def _tables(self, ctx: Context) -> tuple[Tensor, Tensor] | tuple[None, None]:
+    def _tables(self, ctx: Context) -> Tables:
         return (None, None) if self.rotation is None else ctx.tables[self.rotation]
 
     def _heads(self, qkv: Tensor, ctx: Context) -> Heads:
@@ -213,11 +234,10 @@ class Block:
                 )
         return Heads(q, k, v)
 
-    def _qkv_gradient(self, qkv: Tensor, d: Heads, ctx: Context) -> Tensor:
-        """(T, (H + 2 Hkv) Dh): the projections' gradients from those of the heads."""
-        flat = pointwise.heads_gradient(*d, *self._tables(ctx))
+    def _norms_backward_(self, qkv: Tensor, flat: Tensor) -> None:
+        """Where q and k have norms, gradients of the heads (T, (H + 2 Hkv) Dh) become the projections'."""
         if self.q_norm is None or self.k_norm is None:
-            return flat
+            return
         widths = (self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim)
         start = 0
         for norm, width in zip((self.q_norm, self.k_norm), widths, strict=True):
@@ -225,15 +245,14 @@ class Block:
             raw, grad = (torch.unflatten(t[:, span], 1, (-1, self.head_dim)) for t in (qkv, flat))
             grad.copy_(norm.backward(raw, grad)[0])
             start += width
-        return flat
 
     def _mlp(self, h: Tensor, s: Saved, ctx: Context, keep: Keep) -> tuple[Tensor, Saved]:
-        """h -> the block's output, in runs of rows where the wide products are not kept."""
+        """h (N, D) -> the block's output, in runs of rows where the wide products are not kept."""
         rows = h.shape[0] if keep == Keep.ALL else ctx.mlp_rows
         ups, up_lows, downs, down_lows = [], [], [], []
         y = torch.empty_like(h)
-        for span, routing in _runs(h.shape[0], rows, ctx.routing):
-            up, up_low = self.up.forward(self.mlp_norm.forward(h[span]), routing)
+        for span, routing in runs_of_rows(h.shape[0], rows, ctx.routing_after):
+            up, up_low = self.up.forward_normed(self.mlp_norm, h[span], routing)
             down, down_low = self.down.forward(self._activated(up, up_low), routing)
             pending = self.down.pending(down_low)
             if self.after_mlp is not None:
@@ -261,16 +280,16 @@ class Block:
         return pointwise.activation(up, self.activation, gated=self.gated, low=self.up.pending(low))
 
     def _mlp_backward(self, grad: Tensor, s: Saved, ctx: Context) -> Tensor:
-        """dy (T, D) -> dh (T, D)."""
+        """dy (N, D) -> dh (N, D)."""
         assert s.h is not None
         rows = grad.shape[0] if s.up is not None else ctx.mlp_rows
         parts = []
-        for span, routing in _runs(grad.shape[0], rows, ctx.routing):
+        for span, routing in runs_of_rows(grad.shape[0], rows, ctx.routing_after):
             h, dy = s.h[span], grad[span]
             if s.up is not None:
                 up = s.up[span]
             else:
-                up, _ = self.up.forward(self.mlp_norm.forward(h), routing)
+                up, _ = self.up.forward_normed(self.mlp_norm, h, routing)
             dd = dy
             if self.after_mlp is not None:
                 if s.down is None:
@@ -279,8 +298,7 @@ class Block:
                 else:
                     down = s.down[span]
                 dd, _ = self.after_mlp.backward(down, dy)
-            dlow = self.down.low_gradient(dd, routing)
-            da = self.down.backward(dd, _rows(s.down_low, span))
+            da, dlow = self.down.backward(dd, _rows(s.down_low, span), routing)
             up_low = _rows(s.up_low, span)
             later = None if self.down.drops else dlow
             if later is None:
@@ -296,8 +314,7 @@ class Block:
             )  # up is its gradient now, da the activation
             self.down.gather_a(dlow, da, routing)
             del da
-            dlow = self.up.low_gradient(up, routing)
-            dn = self.up.backward(up, up_low)
+            dn, dlow = self.up.backward(up, up_low, routing)
             self.up.add_to_input(dn, dlow, routing)
             dh, n = self.mlp_norm.backward(h, dn, dy)
             self.up.gather_a(dlow, n, routing)
@@ -315,21 +332,3 @@ def _joined(parts: list[Tensor] | list[Tensor | None]) -> Tensor | None:
     if len(there) < 2:
         return there[0] if there else None
     return torch.cat(there)
-
-
-def _runs(num_rows: int, most: int, routing: Routing) -> list[tuple[slice, Routing]]:
-    """Runs of at most `most` rows, and the routing in each."""
-    if num_rows <= most or routing.draws:  # dropout's masks are drawn for whole examples
-        return [(slice(0, num_rows), routing)]
-    found = []
-    for start in range(0, num_rows, most):
-        end = min(start + most, num_rows)
-        clipped = [(max(a, start) - start, min(b, end) - start) for a, b in routing.spans]
-        inside = [i for i, (a, b) in enumerate(clipped) if a < b]
-        found.append(
-            (
-                slice(start, end),
-                Routing(tuple(routing.names[i] for i in inside), tuple(clipped[i] for i in inside)),
-            )
-        )
-    return found

@@ -19,6 +19,7 @@ from tenbin.decoder.loss import cross_entropy
 from tenbin.decoder.pack import PackedBatch
 from tenbin.decoder.passing import Pass
 from tenbin.decoder.replay import Replays
+from tenbin.decoder.some_rows import Selected, put_back
 
 MLP_ROWS = 16384
 """Rows of the widest products in memory at once, where they are not kept."""
@@ -196,29 +197,31 @@ class Decoder:
         # Masks are made anew in every pass: a graph must make its own of the owners that it finds.
         routing = p.routing if p.routing.owners is None else replace(p.routing, masks={})
         ctx = Context(p.plan, routing, self._parts.rotations(x, p.position_ids), MLP_ROWS)
+        selected = Selected.of(p.predicts, routing, x.shape[0], self._names)
+        contexts = [ctx] * (self.num_layers - 1) + [replace(ctx, selected=selected)]
         saved: list[Saved] = []
         levels = keep if keep is not None else repeat(Keep.ALL, self.num_layers)
         for index, (block, level) in enumerate(zip(self.blocks, levels, strict=True)):
-            x, s = block.forward(x, ctx, level if p.scales is not None else Keep.INPUT)
+            x, s = block.forward(x, contexts[index], level if p.scales is not None else Keep.INPUT)
             if p.scales is not None:
                 saved.append(self._to_host(index, s) if level == Keep.HOST else s)
-        states = x[p.predicts]
+        states = x if selected is not None else x[p.predicts]  # (N, D)
         hidden = self._parts.final_norm.forward(states)
         out, slope = cross_entropy(hidden, self._parts.head, p.labels, p.scales)
         if slope is not None:
-            gradient, _ = self._parts.final_norm.backward(states, slope, torch.zeros_like(slope))
-            grad = torch.zeros_like(x)
-            grad[p.predicts] = gradient
+            grad, _ = self._parts.final_norm.backward(states, slope, torch.zeros_like(slope))
+            if selected is None:
+                grad = put_back(grad, p.predicts, x.shape[0])
             del x, states, hidden, slope
-            self._backward(grad, saved, ctx)
+            self._backward(grad, saved, contexts)
         return out
 
-    def _backward(self, grad: Tensor, saved: list[Saved], ctx: Context) -> None:
+    def _backward(self, grad: Tensor, saved: list[Saved], contexts: Sequence[Context]) -> None:
         for index in reversed(range(self.num_layers)):
             s = saved.pop()
             if self._host is not None:
                 s = self._host.back(index, s)
-            grad = self.blocks[index].backward(grad, s, ctx)
+            grad = self.blocks[index].backward(grad, s, contexts[index])
 
     def _to_host(self, index: int, s: Saved) -> Saved:
         if self._host is None:

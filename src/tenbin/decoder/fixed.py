@@ -5,10 +5,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from tenbin.decoder.attend import CUDNN_FROM, CUDNN_STEP, longest_run
-from tenbin.decoder.layout import Layout
+from tenbin.decoder import tree_attention
+from tenbin.decoder.attend import CUDNN_FROM, CUDNN_STEP
+from tenbin.decoder.layout import Layout, longest_run
 from tenbin.decoder.linear import Routing
 from tenbin.decoder.pack import PackedBatch
+from tenbin.decoder.some_rows import owners_of
 
 MOST_TOKENS = 4096
 """Longer rows keep a GPU busy for longer than it takes to launch their kernels."""
@@ -32,6 +34,8 @@ class Shape:
     """Runs of branches against prefixes; 0: nothing is shared."""
     longest_branches: int
     longest_prefix: int
+    tree: bool
+    """`tree_attention` takes the row."""
     num_owners: int
     """Adapters in use; 1: no token needs to name its own."""
 
@@ -56,16 +60,12 @@ class FixedRow:
             names: of the adapters in use.
         """
         assert not routing.draws, "dropout draws its masks on the CPU"
-        owners = None
-        if len(names) > 1:
-            owners = torch.zeros(batch.num_tokens, dtype=torch.int64)
-            for name, (start, end) in zip(routing.names, routing.spans, strict=True):
-                owners[start:end] = names.index(name)
+        owners = owners_of(routing, batch.num_tokens, names) if len(names) > 1 else None
         count = batch.num_targets
         longer = lengthened(batch, rounded(batch.num_tokens, LEAST_TOKENS))
         if owners is not None:
             owners = torch.cat([owners, owners.new_zeros(longer.num_tokens - batch.num_tokens)])
-        more = min(power(count, LEAST_TARGETS), longer.num_tokens) - count
+        more = rounded_targets(count, longer.num_tokens) - count
         if more:
             free = torch.ones(longer.num_tokens, dtype=torch.bool)
             free[batch.predicts] = False
@@ -92,8 +92,19 @@ def _shape(batch: PackedBatch, num_names: int) -> Shape:
         num_shared=power(layout.num_prefixes, LEAST_RUNS) if layout.branches else 0,
         longest_branches=power(longest_run(queries), LEAST_LONGEST) if layout.branches else 0,
         longest_prefix=power(longest_run(keys), LEAST_LONGEST) if layout.branches else 0,
+        tree=tree_attention.takes(layout),
         num_owners=num_names,
     )
+
+
+def rounded_targets(count: int, num_tokens: int) -> int:
+    """A quarter of the tokens where that is enough, else all; or the next power of two where that is fewer.
+
+    So of a few hundred tokens, too, only some go on through the last block (`some_rows.Selected`). What
+    halves more often spares little more and makes more shapes.
+    """
+    share = num_tokens // 4 if 4 * count <= num_tokens else num_tokens
+    return min(share, power(count, LEAST_TARGETS))
 
 
 def power(count: int, least: int) -> int:

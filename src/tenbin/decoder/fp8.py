@@ -73,8 +73,11 @@ class Fp8Frozen:
 
     def forward(self, x: Tensor) -> Tensor:
         """x (T, K) -> (T, N)."""
-        q, scale = quantized(x)
-        if not x.is_cuda:
+        return self.product(*quantized(x))
+
+    def product(self, q: Tensor, scale: Tensor) -> Tensor:
+        """Rows in e4m3 (T, K) with their scales (T, 1) -> (T, N)."""
+        if not q.is_cuda:
             product = linear(wide(q) * scale, wide(self.weight) * self.row_scale[:, None])
             return (product if self.bias is None else product + self.bias).to(self.dtype)
         return torch._scaled_mm(

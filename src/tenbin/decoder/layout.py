@@ -104,3 +104,8 @@ def joined(layouts: Sequence[Layout]) -> tuple[Layout, tuple[Run, ...]]:
                 lengths += [b - a for a, b in pairwise(offsets)]
     branches = tuple(n for one in layouts for n in one.branches)
     return Layout(tuple(accumulate(lengths, initial=0)), branches), tuple(runs)
+
+
+def longest_run(offsets: Sequence[int]) -> int:
+    """Tokens of the longest of the runs between these offsets."""
+    return max(b - a for a, b in pairwise(offsets))

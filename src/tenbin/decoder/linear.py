@@ -22,10 +22,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from tenbin.decoder.fp8 import Fp8Frozen
 from tenbin.decoder.frozen import Frozen
 from tenbin.decoder.low_rank import LowRank
+from tenbin.decoder.norm import Norm
 from tenbin.decoder.pack import placed
-from tenbin.decoder.pointwise import has_kernels, wide
+from tenbin.decoder.pointwise import has_kernels, joins, low_gradients, wide
 from tenbin.models.lora import LoraLinear
 
 
@@ -82,6 +84,8 @@ class LinearGroup:
     """Some adapter has dropout."""
     _b: Tensor | None = None
     """(N, r) of all parts, where all parts have the same adapters and kernels add them."""
+    _grad_b: Tensor | None = None
+    """(N, r) of all parts, where there is `_b`."""
     _pairs: list[tuple[Tensor, Tensor, float]] = field(default_factory=list)
     _columns: tuple[tuple[str, int], ...] = ()
     """(adapter, its rank) in the order of low's columns."""
@@ -101,16 +105,18 @@ class LinearGroup:
         ranks = [sum(layer.configs[n].rank for n in adapters) for _, layer, adapters in held]
         size: dict[str, Any] = {"dtype": weight.dtype, "device": weight.device}
         self.a = torch.empty(sum(ranks), weight.in_features, **size) if held else None
-        self._b = None
+        self._b, self._grad_b = None, None
         gathers = wide(torch.empty(0, dtype=weight.dtype)).dtype
         alike = len(held) == len(self.parts) and len({adapters for *_, adapters in held}) == 1
         if self.a is not None and has_kernels(self.a) and alike:
             self._b = torch.empty(self.parts[-1].end, ranks[0], **size)
+            self._grad_b = torch.zeros_like(self._b, dtype=gathers)
         self.lows, width = [], 0
         for (part, _, adapters), r in zip(held, ranks, strict=True):
             rows = slice(part.start, part.end)
             b = torch.empty(part.end - part.start, r, **size) if self._b is None else self._b[rows]
-            self.lows.append(_Low(part, adapters, width, width + r, b, torch.zeros_like(b, dtype=gathers)))
+            grad_b = torch.zeros_like(b, dtype=gathers) if self._grad_b is None else self._grad_b[rows]
+            self.lows.append(_Low(part, adapters, width, width + r, b, grad_b))
             width += r
         self.drops = any(layer.configs[n].dropout > 0 for _, layer, adapters in held for n in adapters)
         self._columns = tuple((n, layer.configs[n].rank) for _, layer, adapters in held for n in adapters)
@@ -163,7 +169,17 @@ class LinearGroup:
 
         Where there are kernels, y may still lack what `pending` says.
         """
-        y = self.frozen.forward(x)
+        return self._with_low(self.frozen.forward(x), x, routing)
+
+    def forward_normed(self, norm: Norm, x: Tensor, routing: Routing) -> tuple[Tensor, Tensor | None]:
+        """`forward` of norm(x): for a weight in 8 bits the norm makes its rows in 8 bits on the way."""
+        if not isinstance(self.frozen, Fp8Frozen):
+            return self.forward(norm.forward(x), routing)
+        n, rows, scale = norm.quantized(x)
+        return self._with_low(self.frozen.product(rows, scale), n, routing)
+
+    def _with_low(self, y: Tensor, x: Tensor, routing: Routing) -> tuple[Tensor, Tensor | None]:
+        """The adapters' part of `forward`, added to y = x W^T + bias."""
         if self.a is None:
             return y, None
         low = self._down(x, routing)
@@ -179,21 +195,25 @@ class LinearGroup:
             return None
         return LowRank(low, self._b, len(self.parts))
 
-    def backward(self, grad: Tensor, low: Tensor | None) -> Tensor:
-        """dy (T, N) -> what W gives dx, (T, K). `add_to_input` adds the rest."""
-        for one in self.lows:
-            assert low is not None
-            columns = grad[:, one.part.start : one.part.end]
-            _gather(one.grad_b, columns.t(), low[:, one.start : one.end])
-        return self.frozen.backward(grad)
+    def backward(self, grad: Tensor, low: Tensor | None, routing: Routing) -> tuple[Tensor, Tensor | None]:
+        """dy (T, N) -> what W gives dx, (T, K), and dlow (T, R) before dropout's masks; dB gathers.
 
-    def low_gradient(self, grad: Tensor, routing: Routing) -> Tensor | None:
-        """dlow (T, R) of dy (T, N), before dropout's masks."""
-        if self.a is None:
+        `add_to_input` adds the rest of dx.
+        """
+        return self.frozen.backward(grad), self._low_backward(grad, low, routing)
+
+    def _low_backward(self, grad: Tensor, low: Tensor | None, routing: Routing) -> Tensor | None:
+        if low is None:
             return None
+        pending = self.pending(low)
+        if pending is not None and self._grad_b is not None and joins(pending):
+            mask = self._mask_of(low.shape[0], routing)
+            return low_gradients(grad, pending, [part.start for part in self.parts], mask, self._grad_b)
         dlow = grad.new_empty(grad.shape[0], self.rank)
         for one in self.lows:
-            torch.mm(grad[:, one.part.start : one.part.end], one.b, out=dlow[:, one.start : one.end])
+            columns = grad[:, one.part.start : one.part.end]
+            _gather(one.grad_b, columns.t(), low[:, one.start : one.end])
+            torch.mm(columns, one.b, out=dlow[:, one.start : one.end])
         return self._routed(dlow, routing)
 
     def add_to_input(self, dx: Tensor, dlow: Tensor | None, routing: Routing) -> None:
@@ -240,19 +260,25 @@ class LinearGroup:
 
     def _routed(self, low: Tensor, routing: Routing) -> Tensor:
         """0 where a column is not of the row's own adapter, in place."""
+        mask = self._mask_of(low.shape[0], routing)
+        return low if mask is None else low.mul_(mask)
+
+    def _mask_of(self, rows: int, routing: Routing) -> Tensor | None:
+        """(T, R): 0 where a column is not of the row's own adapter; None: 1 everywhere."""
+        dtype = self.frozen.dtype
         if routing.owners is not None:
             mask = routing.masks.get(self._columns)
             if mask is None:
                 assert self._owners is not None
-                mask = torch.eq(routing.owners[:, None], self._owners).to(low.dtype)
+                mask = torch.eq(routing.owners[:, None], self._owners).to(dtype)
                 routing.masks[self._columns] = mask
-            return low.mul_(mask)
-        whole = sum(end - start for start, end in routing.spans) == low.shape[0]  # no token is of no adapter
+            return mask
+        whole = sum(end - start for start, end in routing.spans) == rows  # no token is of no adapter
         names = set(routing.names)
         if whole and len(names) == 1 and all(set(one.names) == names for one in self.lows):
-            return low
+            return None
         spans = tuple(zip(routing.names, routing.spans, strict=True))
-        return low.mul_(_mask(low.shape[0], spans, self._columns, low.dtype, low.device))
+        return _mask(rows, spans, self._columns, dtype, self.frozen.device)
 
 
 @lru_cache(maxsize=8)

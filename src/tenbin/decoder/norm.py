@@ -22,6 +22,10 @@ class Norm:
         """x (..., D) -> (..., D)."""
         return pointwise.norm(x, self.weight, self.bias, self.eps, unit_offset=self.unit_offset)
 
+    def quantized(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x (T, D) -> (the output, its rows in e4m3, their scales (T, 1)), in one pass on a GPU."""
+        return pointwise.norm_quantized(x, self.weight, self.bias, self.eps, unit_offset=self.unit_offset)
+
     def backward(self, x: Tensor, grad: Tensor, bypass: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(dx, the norm's output again).
 

@@ -5,6 +5,7 @@ kernels are tested against. All of them compute in float32, or float64 where the
 once at the end. A trailing underscore: the first argument is changed.
 """
 
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, Literal, cast
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import gelu, silu
 
 from tenbin.decoder.low_rank import LowRank
+from tenbin.decoder.multiprocessors import multiprocessors
 
 Activation = Literal["silu", "gelu_tanh"]
 _aten: Any = torch.ops.aten
@@ -106,11 +108,14 @@ def norm_backward(
 
 
 def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """x (T, H, Dh) turned by the angles of (T, Dh) tables, halves paired (Su et al. 2021, as in Llama)."""
-    h, c, s = wide(x), wide(cos)[:, None], wide(sin)[:, None]
-    half = h.shape[-1] // 2
-    other = torch.cat((-h[..., half:], h[..., :half]), dim=-1)
-    return (h * c + other * s).to(x.dtype)
+    """x (T, H, Dh) turned by the angles of (T, Dh) tables, halves paired (Su et al. 2021, as in Llama).
+
+    Both halves of a table are the same: the first is read.
+    """
+    half = x.shape[-1] // 2
+    c, s = wide(cos)[:, None, :half], wide(sin)[:, None, :half]
+    a, b = torch.split(wide(x), half, dim=-1)
+    return torch.cat((a * c - b * s, b * c + a * s), dim=-1).to(x.dtype)
 
 
 def finish_heads_(
@@ -125,7 +130,7 @@ def finish_heads_(
 
     Args:
         heads: H, Hk and Hv.
-        cos, sin: (T, Dh); None: nothing is turned.
+        cos, sin: (T, Dh), both halves the same; None: nothing is turned.
     """
     if (kernels := _kernels(qkv)) is not None:
         kernels.finish_heads_(qkv, low, head_dim, heads, cos, sin)
@@ -231,6 +236,40 @@ def cross_entropy_(logits: Tensor, labels: Tensor, scales: Tensor | None) -> Ten
     return losses
 
 
+MOST_JOINED_RANK = 32
+"""Of one map's adapters: above, the sums on the way to dlow and dB cost more than reading dy twice."""
+
+
+def joins(low: LowRank) -> bool:
+    """Whether one kernel makes dlow and dB of this; two products do otherwise."""
+    x = low.low
+    return (
+        has_kernels(x) and low.rank <= MOST_JOINED_RANK and low.parts <= 3 and multiprocessors(x.device).large
+    )
+
+
+def low_gradients(
+    grad: Tensor, low: LowRank, starts: Sequence[int], mask: Tensor | None, grad_b: Tensor
+) -> Tensor:
+    """dlow (T, parts r) = dy B, part by part, times `mask`; dB = dy^T low is added to `grad_b`.
+
+    Args:
+        grad: dy (T, N), rows of any stride.
+        starts: first column of each part.
+        mask: (T, parts r), 0 where a column is not of the row's own adapter.
+        grad_b: (N, r), wide.
+    """
+    if (kernels := _kernels(grad)) is not None:
+        return kernels.low_gradients(grad, low, starts, mask, grad_b)  # type: ignore[no-any-return]
+    r, found = low.rank, []
+    for p, (start, end) in enumerate(zip(starts, [*starts[1:], grad.shape[1]], strict=True)):
+        columns = wide(grad[:, start:end])
+        found.append(columns @ wide(low.b[start:end]))
+        grad_b[start:end] += columns.t() @ wide(low.low[:, p * r : (p + 1) * r])
+    dlow = torch.cat(found, dim=1)
+    return (dlow if mask is None else dlow * wide(mask)).to(grad.dtype)
+
+
 E4M3 = torch.float8_e4m3fn
 E4M3_LARGEST = 448.0
 
@@ -245,8 +284,20 @@ def quantized(x: Tensor, row_scale: Tensor | None = None) -> tuple[Tensor, Tenso
         found: tuple[Tensor, Tensor] = kernels.quantized(x, row_scale)
         return found
     h = x.float() if row_scale is None else x.float() * row_scale
-    scale = h.abs().amax(dim=-1, keepdim=True).clamp(min=1e-12) / E4M3_LARGEST
-    return (h / scale).clamp(-E4M3_LARGEST, E4M3_LARGEST).to(E4M3), scale
+    largest = h.abs().amax(dim=-1, keepdim=True).clamp(min=1e-12)
+    inverse = torch.full_like(largest, E4M3_LARGEST) / largest  # once a row: a division takes a GPU longest
+    return (h * inverse).to(E4M3), largest * (1 / E4M3_LARGEST)
+
+
+def norm_quantized(
+    x: Tensor, weight: Tensor, bias: Tensor | None, eps: float, *, unit_offset: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """x (T, D) -> (n = `norm` of it, and `quantized` of n)."""
+    if (kernels := _kernels(x)) is not None:
+        found: tuple[Tensor, Tensor, Tensor] = kernels.norm_quantized(x, weight, bias, eps, unit_offset)
+        return found
+    n = norm(x, weight, bias, eps, unit_offset=unit_offset)
+    return n, *quantized(n)
 
 
 def transposed(weight: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Reader: the next tokens of many sequences at once, by the decoder's blocks over a cache."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from tenbin.decoder.cached_attention import attend_cached
 from tenbin.decoder.decoder import MLP_ROWS, Decoder
 from tenbin.decoder.loss import CHUNK_BYTES
 from tenbin.decoder.reading import Piece, Reading
+from tenbin.decoder.some_rows import Selected
 from tenbin.decoder.step_graphs import StepGraphs
 
 
@@ -85,12 +86,16 @@ class Reader:
         x = parts.embed(reading.input_ids, reading.position_ids)  # (T, D)
         tables = parts.rotations(x, reading.position_ids)
         ctx = Context(None, reading.routing, tables, MLP_ROWS)
-        for layer, block in enumerate(self.decoder.blocks):
+        *first, last = self.decoder.blocks
+        for layer, block in enumerate(first):
             x = self._read(layer, block, x, ctx, reading)
-        if not reading.predicts.shape[0]:  # a piece of a long prompt
+        if not reading.predicts.shape[0]:  # a piece of a long prompt: only its keys and values are read
+            self.cache.write(len(first), reading.slots, last.heads(x, ctx))
             return reading.predicts
-        hidden = parts.final_norm.forward(x[reading.predicts])
-        return most_likely(hidden, parts.head)
+        selected = Selected.of(reading.predicts, reading.routing, x.shape[0], self.decoder.names)
+        x = self._read(len(first), last, x, replace(ctx, selected=selected), reading)
+        states = x if selected is not None else x[reading.predicts]  # (N, D)
+        return most_likely(parts.final_norm.forward(states), parts.head)
 
     def _read(self, layer: int, block: Block, x: Tensor, ctx: Context, reading: Reading) -> Tensor:
         cache = self.cache

@@ -15,6 +15,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
+from tenbin.decoder import tree_attention
 from tenbin.decoder.attend import Plan, Spans
 from tenbin.decoder.block import Keep
 from tenbin.decoder.fixed import FixedRow, Shape
@@ -53,6 +54,8 @@ class Replays:
         self._known: OrderedDict[Hashable, _Recorded] = OrderedDict()
         self._inputs: dict[Hashable, tuple[Tensor, Pass]] = {}
         """(bytes, the pass that reads them) of the known rows."""
+        self._failed = False
+        """A graph could not be made, for whatever it lacked."""
 
     def losses(self, row: FixedRow, keep: Sequence[Keep] | None) -> Tensor:
         """(N,) of all targets of the row's shape, valid until the next pass.
@@ -103,13 +106,16 @@ class Replays:
         if shape.num_shared:
             queries, keys, *others = others
             across = Spans(around, around, queries, keys, shape.longest_branches, shape.longest_prefix)
+        bounds = None
+        if shape.tree:
+            bounds, *others = others
         whole = ((0, shape.num_tokens),) * len(self._names)
         routing = Routing(self._names, whole, owners=others[0] if others else None)
-        return Pass(ids, positions, Plan(spans, across), routing, predicts, labels, scales)
+        return Pass(ids, positions, Plan(spans, across, bounds=bounds), routing, predicts, labels, scales)
 
     def clear(self) -> bool:
-        """Forget all graphs and give their memory back; whether there was one."""
-        any_there = any(known.graph is not None for known in self._known.values())
+        """Forget all graphs and give their memory back; whether there was one, or was to be one."""
+        any_there = self._failed or any(known.graph is not None for known in self._known.values())
         self._known.clear()
         self._inputs.clear()
         if any_there:
@@ -123,8 +129,14 @@ class Replays:
         there = next((other.graph for other in self._known.values() if other.graph is not None), None)
         pool = there.pool() if there is not None else torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
-            result = known.work()
+        stream = torch.cuda.current_stream(self._device)
+        try:
+            with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+                result = known.work()
+        except BaseException:
+            self._failed = True  # also where the driver has no room for what is launched, which no pool holds
+            torch.cuda.set_stream(stream)  # `torch.cuda.graph` does not go back where its own end fails
+            raise
         known.graph, known.result = graph, result
 
 
@@ -135,6 +147,8 @@ def _inputs(row: FixedRow) -> list[Tensor]:
     found.append(_offsets(layout.offsets, shape.num_runs))
     if shape.num_shared:
         found += [_offsets(offsets, shape.num_shared) for offsets in layout.across()]
+    if shape.tree:
+        found.append(tree_attention.bounds(layout))
     if row.owners is not None:
         found.append(row.owners)
     return found
@@ -162,5 +176,6 @@ def _views(parts: Sequence[Tensor], whole: Tensor) -> list[Tensor]:
     ends = _ends(parts)
     starts = [0, *ends[:-1]]
     return [
-        whole[start : start + part.nbytes].view(part.dtype) for part, start in zip(parts, starts, strict=True)
+        whole[start : start + part.nbytes].view(part.dtype).view(part.shape)
+        for part, start in zip(parts, starts, strict=True)
     ]

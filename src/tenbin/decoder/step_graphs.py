@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tenbin.decoder.attend import longest_run
 from tenbin.decoder.cached_attention import CachePlan, Meeting, runs_of
 from tenbin.decoder.decoder import Decoder
 from tenbin.decoder.fixed import power
+from tenbin.decoder.layout import longest_run
 from tenbin.decoder.linear import Routing
 from tenbin.decoder.pack import placed
 from tenbin.decoder.reading import Piece, Reading
