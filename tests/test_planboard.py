@@ -1,13 +1,18 @@
 """The tables of `tenbin plan`: every kind of model in its own, and what is not known is said."""
 
 import io
+from dataclasses import replace
 
 from rich.console import Console
 
+from tenbin.bench_sizes import model_sizes
 from tenbin.generate.hosted import Cost
+from tenbin.memory import KeepLevels, plan_training
+from tenbin.models.shape import ModelShape
 from tenbin.planboard import further_tables, plan_tables
 from tenbin.study.asking_plan import AskingPlan
 from tenbin.study.further import Further
+from tenbin.study.planning import Fitted, ModelPlan
 
 SERVED = {
     "model": "big",
@@ -42,6 +47,37 @@ def test_a_served_model_is_in_no_table_of_local_ones():
 def test_without_a_cap_the_share_is_vllms_own():
     model = {**SERVED, "vllm": {**SERVED["vllm"], "memory_share": None}}
     assert "vLLM's own" in shown(plan_tables({"models": [model]}))
+
+
+def test_a_local_model_says_what_its_blocks_keep_and_how_many_runs_train_at_once():
+    kept = KeepLevels(
+        num_layers=4, token_bytes=(0, 10, 20, 30, 40), room_bytes=1000, transient_bytes=0, wide_bytes=0
+    )
+    plan = plan_training(
+        ModelShape.read(model_sizes("tiny")),
+        rank=4,
+        most_tokens=10,
+        dtype_bytes=2,
+        cap_bytes=None,
+        decode_tokens=0,
+        gpu=False,
+    )
+    model = ModelPlan(
+        model="tiny",
+        memory=replace(plan, levels=kept),
+        limit_tokens=64,
+        max_length=64,
+        max_input_tokens=64,
+        num_train_tokens=640,
+        train=Fitted(examples=()),
+        evaluation={},
+        at_once=3,
+    )
+    lines = shown(plan_tables({"models": [model.to_json()]})).splitlines()
+    (keeps,) = [line for line in lines if "blocks keep" in line]
+    assert "2: all but the MLP's products, 2: input and attention" in keeps
+    (at_once,) = [line for line in lines if "runs at once" in line]
+    assert at_once.strip(" │").endswith("3")
 
 
 def asked(**more):

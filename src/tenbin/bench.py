@@ -23,6 +23,7 @@ from tenbin.memory import ALL, MIB, BaseType, KeepLevels, MemoryPlan, plan_train
 from tenbin.models.lora import add_adapter, inject, remove_adapter, trainable
 from tenbin.models.shape import ModelShape
 from tenbin.train.job import StepStats, TrainJob
+from tenbin.train.probe import held_bytes
 from tenbin.train.room import Room
 from tenbin.train.step import Pending, begin_step
 
@@ -86,9 +87,12 @@ class TrainBench:
             torch.cuda.empty_cache()
         self.device.reset_peak()
         plan = self._plan(work, adapters)
-        room = Room(work.most_tokens * adapters, levels=_fixed(plan.levels, levels))
+        most_shared, held = self.shape.sliding_window, None
+        room = Room(work.most_tokens * adapters, levels=_fixed(plan.levels, levels), most_shared=most_shared)
         jobs = [self._job(f"a{i}", i, work, steps) for i in range(adapters)]
         try:
+            if gpu:  # as before a training; a CPU's memory has no peak that could be begun anew
+                held = held_bytes(self.decoder, jobs, work.examples, room, self.device)
             times, loss = self._timed(work, jobs, room, steps)
             roof = self.device.warm_rate()
         finally:
@@ -113,6 +117,7 @@ class TrainBench:
                 matrix_rate=roof,
             ),
             "planned_mib": round(plan.total_bytes / MIB),
+            "probed_mib": None if held is None else round(held / MIB),
             "peak_mib": round(peak),
             "driver_mib": round((total - free) / MIB),
             "allocated_mib": round(torch.cuda.max_memory_allocated() / MIB) if gpu else None,

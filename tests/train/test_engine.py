@@ -1,4 +1,4 @@
-"""The training loop: interrupted = uninterrupted, several adapters = each alone, and little memory."""
+"""The training loop: interrupted = uninterrupted, and several adapters = each alone."""
 
 import json
 import os
@@ -18,22 +18,16 @@ from tests.train.training import (
     same,
     tiny_examples,
     tiny_job,
-    tiny_jobs,
     trainings,
     validation,
     whole_training,
 )
 
-from tenbin.decoder.block import Keep
-from tenbin.decoder.decoder import Decoder
-from tenbin.decoder.linear import LinearGroup
-from tenbin.errors import BudgetError, Interrupted
-from tenbin.memory import KeepLevels
+from tenbin.errors import Interrupted
 from tenbin.runs import EpochRecord, Run
 from tenbin.train import engine
 from tenbin.train.checkpoint import read_checkpoint
 from tenbin.train.engine import best_epoch, train
-from tenbin.train.job import TrainJob
 from tenbin.train.room import Room
 
 DROPOUT = [0.0, 0.2]
@@ -180,128 +174,6 @@ def test_adapters_killed_between_two_checkpoints_catch_up(tmp_path, killed, drop
         assert done.num_examples == 3 * len(setting["examples"])
         events = Run(folder / job.name, SPEC).events()
         assert [e["step"] for e in events if e["event"] == "resumed"] == [3 if job.name == "a" else 2]
-
-
-def limited(decoder, most_tokens=10**9, most_kept=Keep.ALL):
-    """The decoder with a device that has not enough memory; the failed pass leaves its gradients behind."""
-    inner, failures = decoder.losses, []
-
-    def losses(batch, routing=None, *, scales=None, keep=None):
-        found = inner(batch, routing, scales=scales, keep=keep)
-        if batch.num_tokens > most_tokens or max(keep or [Keep.INPUT]) > most_kept:
-            failures.append(batch.num_tokens)
-            raise torch.OutOfMemoryError("made up")
-        return found
-
-    decoder.losses = losses
-    return failures
-
-
-def some_levels(*token_bytes):
-    """With room for everything."""
-    return KeepLevels(
-        num_layers=2, token_bytes=token_bytes, room_bytes=2**40, transient_bytes=0, wide_bytes=0
-    )
-
-
-def memory_events(folder):
-    return [e for e in Run(folder, SPEC).events() if e["event"] == "memory"]
-
-
-@pytest.mark.parametrize(("names", "most"), [(("a",), 25), (NAMES, 60)])
-@pytest.mark.parametrize("dropout", DROPOUT)
-def test_what_does_not_fit_is_done_again_in_smaller_micro_batches(tmp_path, names, most, dropout):
-    setting = {"names": names, "dtype": torch.float64, "dropout": dropout}
-    straight, expected = whole_training(tmp_path / "straight", most_tokens=400, **setting)
-    decoder, jobs = tiny_jobs(**setting)
-    failures = limited(decoder, most)
-    room = Room(400, longest=max(map(len, tiny_examples())))
-    progress = train(decoder, trainings(tmp_path / "small", jobs), tiny_examples(), room)
-    assert failures
-    assert room.most_tokens <= most
-    for job, other, done, wanted in zip(straight, jobs, progress, expected, strict=True):
-        assert_near(job, other)
-        assert (done.num_examples, done.num_tokens) == (wanted.num_examples, wanted.num_tokens)
-        events = memory_events(tmp_path / "small" / job.name)
-        assert len(events) == len(failures)  # said once a change
-        assert len({e["retried_with"] for e in events}) == len(events)
-        assert not memory_events(tmp_path / "straight" / job.name)
-
-
-@pytest.mark.parametrize("at", [3, 4, 12])
-@pytest.mark.parametrize(
-    ("owner", "name"),
-    [
-        (LinearGroup, "use"),
-        (LinearGroup, "backward"),
-        (Decoder, "give_gradients"),
-        (TrainJob, "clip"),
-    ],
-    ids=["adapters", "pass", "gradients", "clipping"],
-)
-def test_wherever_a_step_runs_out_of_memory_nothing_of_it_counts(tmp_path, monkeypatch, owner, name, at):
-    """Once, in a step of two adapters, before or after the call that was made."""
-    setting = {"names": NAMES[:2], "dtype": torch.float64}
-    straight, expected = whole_training(tmp_path / "straight", most_tokens=400, **setting)
-    inner, step, count, within = getattr(owner, name), engine._step, 0, False
-
-    def fails(*args, **kwargs):
-        nonlocal count
-        count += within
-        if within and count == at and at % 2:
-            raise torch.OutOfMemoryError("made up")
-        found = inner(*args, **kwargs)
-        if within and count == at:
-            raise torch.OutOfMemoryError("made up")
-        return found
-
-    def stepping(*args):
-        nonlocal within
-        within = True
-        try:
-            return step(*args)
-        finally:
-            within = False
-
-    monkeypatch.setattr(owner, name, fails)
-    monkeypatch.setattr(engine, "_step", stepping)
-    jobs, progress = whole_training(tmp_path / "short", most_tokens=400, **setting)
-    assert count >= at
-    for job, other, done, wanted in zip(straight, jobs, progress, expected, strict=True):
-        assert_near(job, other)
-        assert done.num_examples == wanted.num_examples
-        assert len(memory_events(tmp_path / "short" / job.name)) == 1
-
-
-def test_when_micro_batches_are_as_small_as_they_get_less_is_kept(tmp_path):
-    (straight,), _ = whole_training(tmp_path / "straight", dtype=torch.float64)
-    decoder, job = tiny_job(dtype=torch.float64)
-    failures = limited(decoder, most_kept=Keep.INPUT)
-    room = Room(40, some_levels(8, 800, 2000, 3000, 5000), longest=max(map(len, tiny_examples())))
-    train(decoder, trainings(tmp_path / "small", [job]), tiny_examples(), room)
-    assert_near(straight, job)
-    said = [e["retried_with"] for e in memory_events(tmp_path / "small" / "a")]
-    assert len(said) == len(failures) == len(set(said))
-    assert said[0].startswith("micro-batches")
-    assert said[-1].startswith("less kept for the backward pass: blocks: ")
-    assert max(room.keep(room.longest)) <= Keep.INPUT
-
-
-@pytest.mark.parametrize("levels", [None, "some"])
-def test_when_nothing_is_left_to_give_up_the_training_says_so(tmp_path, levels):
-    decoder, job = tiny_job(batch_size=13)
-    before = {name: p.detach().clone() for name, p in job.parameters.items()}
-    longest = max(map(len, tiny_examples()))
-    limited(decoder, longest - 1)
-    if levels is not None:
-        levels = some_levels(0, 1, 2, 3, 4)
-    room = Room(400, levels, longest=longest)
-    runs = trainings(tmp_path, [job])
-    with pytest.raises(BudgetError, match=f"a micro-batch of {longest} tokens does not fit"):
-        train(decoder, runs, tiny_examples(), room)
-    assert job.step == 0
-    assert all(torch.equal(p, before[name]) for name, p in job.parameters.items())
-    assert all(p.grad is None for p in job.parameters.values())
 
 
 def test_a_stop_asked_for_between_two_looks_saves_what_was_counted(tmp_path, monkeypatch):

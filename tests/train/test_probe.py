@@ -7,19 +7,22 @@ import torch
 from tests.train.training import (
     NAMES,
     asked_examples,
+    assert_near,
     same,
     tiny_examples,
     tiny_job,
     tiny_jobs,
     trainings,
     whole_training,
+    with_graphs,
 )
 
 from tenbin.decoder.decoder import Decoder
+from tenbin.decoder.replay import Replays
 from tenbin.memory import ALL, HOST, MIB, KeepLevels, MemoryPlan
 from tenbin.models.encode import Encoded
 from tenbin.train.engine import train
-from tenbin.train.probe import SPARE_SHARE, probe, worst_examples
+from tenbin.train.probe import SPARE_SHARE, held_bytes, probe, worst_examples
 from tenbin.train.room import Room
 from tenbin.train.step import train_step
 
@@ -151,14 +154,134 @@ def test_levels_that_do_not_fit_after_all_are_taken_back(monkeypatch):
 
 
 def test_out_of_memory_shrinks_as_in_training(monkeypatch):
+    """Everything could be kept; 100 MiB fewer are held than planned."""
     tried = failing(monkeypatch, {1, 2})
-    found, room = probed(-100, fixed=CAP - 140 * MIB)
+    found, room = probed(-100)
     assert len(found.shrunk) == 2
     assert found.shrunk[0] == f"micro-batches of at most {TOKENS // 2} tokens"
     assert [tokens for tokens, _ in tried] == sorted((t for t, _ in tried), reverse=True)
     assert room.most_tokens < TOKENS
     assert found.after == found.before  # nothing is spent where something did not fit
     assert len(tried) == 3
+
+
+def test_out_of_memory_where_blocks_compute_again_lets_them_keep_less(monkeypatch):
+    """Smaller micro-batches would keep more of each token and fill the same room."""
+    tried = failing(monkeypatch, {1})
+    found, room = probed(-100, fixed=CAP - 140 * MIB)
+    (said,) = found.shrunk
+    assert said.startswith("less kept for the backward pass")
+    assert [tokens for tokens, _ in tried] == [TOKENS, TOKENS]
+    assert sum(tried[1][1]) < sum(tried[0][1])
+    assert room.most_tokens == TOKENS
+    assert found.after == found.before == room.levels
+
+
+def failing_graphs(monkeypatch, number):
+    """The `number`-th graph that is recorded finds no memory."""
+    with_graphs(monkeypatch)
+    record, count = Replays._record, 0
+
+    def recorded(replays, known):
+        nonlocal count
+        count += 1
+        if count == number:
+            replays._failed = True
+            raise RuntimeError("CUDA error: out of memory")
+        record(replays, known)
+
+    monkeypatch.setattr(Replays, "_record", recorded)
+
+
+def test_levels_that_do_not_fit_beside_graphs_do_not_cost_the_graphs(monkeypatch):
+    """They did fit with the levels before, which come back."""
+    failing_graphs(monkeypatch, 2)
+    found, room = probed(-100, fixed=CAP - 140 * MIB)
+    assert room.levels == found.after == found.before
+    assert found.shrunk == ()
+    assert room.replays
+    assert not room.sparing
+
+
+def test_graphs_that_do_not_fit_are_given_up_first(monkeypatch):
+    failing_graphs(monkeypatch, 1)
+    found, room = probed(0)
+    assert found.shrunk == ("CUDA graphs only of rows that leave room for any other beside them",)
+    assert room.sparing
+    assert room.most_tokens == TOKENS
+
+
+@pytest.mark.parametrize("most", [TOKENS - 1, TOKENS])
+def test_rows_too_long_for_graphs_leave_no_room_unasked(monkeypatch, most):
+    """They pass plainly, again and again, beside what shorter rows' graphs hold."""
+    monkeypatch.setattr("tenbin.train.probe.MOST_TOKENS", most)
+    _, room = probed(0)
+    assert room.sparing == (most < TOKENS)
+
+
+def test_an_error_of_another_kind_is_not_hidden(monkeypatch):
+    def illegal(*args, **kwargs):
+        raise RuntimeError("an illegal memory access was encountered")
+
+    monkeypatch.setattr(Decoder, "losses", illegal)
+    with pytest.raises(RuntimeError, match="illegal"):
+        probed(0)
+
+
+def turning(most_tokens, wrong_mib):
+    """(found, room) with weights that may be kept in both orders: there is room beside TOKENS tokens, not
+    beside ten times as many; no step has more than TOKENS.
+    """
+    decoder, jobs = tiny_jobs(("a",))
+    plan = planned(decoder.num_layers)
+    kept = replace(plan.levels, turned_bytes=300 * MIB)
+    assert kept.turns(TOKENS)
+    assert not kept.turns(10 * TOKENS)
+    plan = replace(plan, levels=kept)
+    room = Room(most_tokens, kept)
+
+    class OfThese(Meter):
+        def peak_mib(self):
+            levels = self.room.levels if self.room.turns() else replace(self.room.levels, turned_bytes=0)
+            held = replace(self.plan, levels=levels).training_bytes(self.room.largest)
+            return held / MIB + self.wrong_mib
+
+    meter = OfThese(plan, room, wrong_mib)
+    found = probe(decoder, jobs, even_examples(), room, plan, meter)
+    return found, room, meter
+
+
+@pytest.mark.parametrize("wrong", [-250, -100, 0, 100, 200])
+@pytest.mark.parametrize("most_tokens", [TOKENS, 10 * TOKENS])
+def test_weights_in_both_orders_count_where_they_are_held(most_tokens, wrong):
+    """Whether they are depends on the longest row that may come, not on the one that is measured."""
+    found, room, meter = turning(most_tokens, wrong)
+    assert (found.predicted_bytes - found.measured_bytes) / MIB == pytest.approx(-wrong, abs=1e-3)
+    room.largest = found.num_tokens
+    assert found.plan.training_bytes(found.num_tokens) == pytest.approx(meter.peak_mib() * MIB, abs=2)
+    assert found.after == room.levels
+    assert ("both orders" in found.to_json()["after"]) == room.turns()
+    if most_tokens == TOKENS:
+        assert room.turns() == (wrong < 200)
+
+
+def test_what_a_pass_holds_is_measured_with_the_room_as_it_is():
+    decoder, jobs = tiny_jobs(NAMES[:2])
+    plan = planned(decoder.num_layers)
+    room = Room(TOKENS, plan.levels)
+    meter = Meter(plan, room, 70)
+    held = held_bytes(decoder, jobs, even_examples(), room, meter)
+    assert held == pytest.approx(plan.training_bytes(TOKENS) + 70 * MIB, abs=2)
+    assert room.levels == plan.levels
+    assert all(p.grad is None for job in jobs for p in job.parameters.values())
+
+
+def test_what_no_pass_can_hold_is_not_known(monkeypatch):
+    failing(monkeypatch, {1})
+    decoder, jobs = tiny_jobs(("a",))
+    plan = planned(decoder.num_layers)
+    room = Room(TOKENS, plan.levels)
+    assert held_bytes(decoder, jobs, even_examples(), room, Meter(plan, room, 0)) is None
 
 
 def test_where_nothing_fits_the_training_says_so(monkeypatch):
@@ -193,15 +316,36 @@ def test_the_training_is_the_same_to_the_bit(tmp_path, names, dropout, wrong):
         assert [e.train_loss for e in a.epochs] == [e.train_loss for e in b.epochs]
 
 
-def largest_rows(examples, most_tokens, **kwargs):
+@pytest.mark.parametrize("times", [{1}, {1, 2, 3, 4}, {2}])
+def test_out_of_memory_in_the_measured_pass_changes_no_training(tmp_path, monkeypatch, times):
+    """Of three adapters at once, in the first try or when more is kept; in float64."""
+    examples, kind = asked_examples(), {"dtype": torch.float64}
+    without, before = whole_training(tmp_path / "without", examples, TOKENS * 3, NAMES, **kind)
+    decoder, jobs = tiny_jobs(NAMES, **kind)
+    plan = planned(decoder.num_layers, CAP - 140 * MIB)
+    room = Room(TOKENS * 3, plan.levels, longest=max(map(len, examples)))
+    tried = failing(monkeypatch, times)
+    assert probe(decoder, jobs, examples, room, plan, Meter(plan, room, -100)) is not None
+    assert len(tried) >= max(times)
+    assert all(p.grad is None for job in jobs for p in job.parameters.values())
+    monkeypatch.undo()
+    progress = train(decoder, trainings(tmp_path / "with", jobs), examples, room)
+    for a, b in zip(without, jobs, strict=True):
+        assert_near(a, b)
+    for a, b in zip(before, progress, strict=True):
+        losses = [e.train_loss for e in a.epochs]
+        assert [e.train_loss for e in b.epochs] == pytest.approx(losses, rel=1e-9)
+
+
+def largest_rows(examples, most_tokens, names=("a",), **kwargs):
     """(tokens of the probe's micro-batch, of the largest of the training)"""
-    decoder, job = tiny_job(**kwargs)
+    decoder, jobs = tiny_jobs(names, **kwargs)
     plan = replace(planned(), levels=levels(room=2**50))
     room = Room(most_tokens, plan.levels, longest=max(map(len, examples)))
-    found = probe(decoder, [job], examples, room, plan, Meter(plan, room, 0))
+    found = probe(decoder, jobs, examples, room, plan, Meter(plan, room, 0))
     room.largest = 0
-    for _ in range(job.num_steps(len(examples))):
-        train_step(decoder, [job], examples, room)
+    for _ in range(jobs[0].num_steps(len(examples))):
+        train_step(decoder, jobs, examples, room)
     return found.num_tokens, room.largest
 
 
@@ -214,6 +358,18 @@ def test_no_micro_batch_of_the_training_is_much_larger(most_tokens, asked, batch
     longest = max(map(len, examples))
     assert tried <= max(most_tokens, longest)
     assert tried >= (0.9 if asked else 1.0) * min(largest, most_tokens - longest) or tried == largest
+
+
+@pytest.mark.parametrize("more", [0, 4, 9, 30])
+@pytest.mark.parametrize("asked", [False, True])
+def test_no_row_of_several_adapters_is_larger_than_what_was_measured(more, asked):
+    """Examples longer than an adapter's part of a row; rows are then not as full as they could be."""
+    examples = asked_examples((5, 4, 4, 3)) if asked else tiny_examples(17)
+    most = max(map(len, examples)) + more
+    tried, largest = largest_rows(examples, most, NAMES, epochs=2)
+    assert tried <= most
+    assert largest <= most
+    assert tried >= 0.8 * largest
 
 
 def test_every_token_is_a_target_where_nothing_is_shared(monkeypatch):

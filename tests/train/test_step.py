@@ -166,6 +166,52 @@ def test_several_adapters_at_once_equal_each_alone(family, examples):
         assert_near(job, others[i])
 
 
+def rows_of(monkeypatch):
+    """Tokens of each row that passes the weights, with how many adapters it has."""
+    seen, losses = [], Decoder.losses
+
+    def watched(decoder, batch, routing=None, **kwargs):
+        seen.append((batch.num_tokens, len(set(routing.names))))
+        return losses(decoder, batch, routing, **kwargs)
+
+    monkeypatch.setattr(Decoder, "losses", watched)
+    return seen
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("make", [tiny_examples, asked_examples], ids=["apart", "asked"])
+@pytest.mark.parametrize("more", [0, 3, 20])
+def test_rows_of_several_adapters_are_no_longer_than_was_planned(monkeypatch, make, dropout, more):
+    """Where an example is longer than an adapter's part of a row, not all of them pass together."""
+    examples = make()
+    most = max(map(len, examples)) + more
+    decoder, jobs = tiny_jobs(dtype=torch.float64, dropout=dropout)
+    away_from_zero(*jobs)
+    seen = rows_of(monkeypatch)
+    found = [train_step(decoder, jobs, examples, Room(most)) for _ in range(3)]
+    assert max(tokens for tokens, _ in seen) <= most
+    assert max(names for _, names in seen) > 1  # together as far as they fit
+    for i, job in enumerate(jobs):
+        alone_in, others = tiny_jobs(dtype=torch.float64, dropout=dropout)
+        away_from_zero(*others)
+        for number in range(3):
+            stats = step(alone_in, others[i], examples, Room(10_000))
+            assert found[number][i].loss == pytest.approx(stats.loss, rel=1e-10)
+            assert found[number][i].grad_norm == pytest.approx(stats.grad_norm, rel=1e-9)
+        assert_near(job, others[i])
+
+
+def test_a_long_example_passes_alone(monkeypatch):
+    examples = tiny_examples()
+    longest = max(map(len, examples))
+    decoder, jobs = tiny_jobs(dtype=torch.float64)
+    seen = rows_of(monkeypatch)
+    for _ in range(3):
+        train_step(decoder, jobs, examples, Room(longest - 1))
+    assert all(names == 1 for tokens, names in seen if tokens >= longest)
+    assert any(tokens == longest for tokens, _ in seen)
+
+
 @pytest.mark.parametrize(("most_tokens", "batch_sizes"), [(10_000, (12, 12)), (60, (2, 12)), (60, (12, 2))])
 def test_adapters_of_different_dropout_in_one_step(most_tokens, batch_sizes):
     """One that drops beside one that does not and shares prefixes; one may need more micro-batches."""

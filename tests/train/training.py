@@ -5,6 +5,7 @@ from tests.models.tiny import tiny_model
 
 from tenbin.config import LoraConfig, TrainingConfig
 from tenbin.decoder.decoder import Decoder
+from tenbin.decoder.replay import Replays
 from tenbin.models.encode import Encoded
 from tenbin.models.lora import add_adapter, inject, trainable
 from tenbin.runs import Run, RunSpec
@@ -112,6 +113,65 @@ def whole_training(folder, examples=None, most_tokens=40, names=("a",), **kwargs
     decoder, jobs = tiny_jobs(names, **kwargs)
     progress = train(decoder, trainings(folder, jobs), examples or tiny_examples(), Room(most_tokens))
     return jobs, progress
+
+
+class PlayedBack:
+    """A CUDA graph on a CPU: what was recorded is done again. A real one is launched whole or not at all."""
+
+    playing = False
+
+    def __init__(self, known):
+        self.known = known
+
+    def pool(self):
+        return None
+
+    def replay(self):
+        PlayedBack.playing = True
+        try:
+            self.known.result = self.known.work()
+        finally:
+            PlayedBack.playing = False
+
+
+def with_graphs(monkeypatch):
+    """Steps end as they do on a GPU: plainly, recorded, then played back. (Rows do so on a GPU alone.)"""
+
+    def recorded(replays, known):
+        known.graph, known.result = PlayedBack(known), torch.zeros(())
+
+    monkeypatch.setattr(Decoder, "replayable", property(lambda decoder: True))
+    monkeypatch.setattr(Replays, "_record", recorded)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda *args: None)
+
+
+class Refused:
+    """`torch.cuda.graph` where the driver makes no graph."""
+
+    def __init__(self, *args, **kwargs):
+        pass
+
+    def __enter__(self):
+        raise RuntimeError("CUDA error: out of memory")
+
+    def __exit__(self, *error):
+        pass
+
+
+def without_graphs(monkeypatch):
+    """No graph can be made; returns the streams that were gone back to."""
+    gone_to = []
+    for name, value in {
+        "synchronize": None,
+        "graph_pool_handle": 0,
+        "CUDAGraph": 0,
+        "current_stream": 1,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, lambda *args, value=value: value)
+    monkeypatch.setattr(torch.cuda, "graph", Refused)
+    monkeypatch.setattr(torch.cuda, "set_stream", gone_to.append)
+    monkeypatch.setattr(Decoder, "replayable", property(lambda decoder: True))
+    return gone_to
 
 
 def same(job_a, job_b):

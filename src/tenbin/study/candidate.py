@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from tenbin.config import ModelConfig, StudyConfig
+from tenbin.config import StudyConfig
 from tenbin.decoder.decoder import Decoder
 from tenbin.device import Device
 from tenbin.evaluation import evaluate
@@ -15,7 +15,7 @@ from tenbin.models.adapters import read_adapter, write_adapter
 from tenbin.models.encode import Encoder
 from tenbin.models.loading import LoadedModel
 from tenbin.models.lora import activate, add_adapter, inject, remove_adapter, trainable
-from tenbin.runs import Run, RunResult, RunSpec
+from tenbin.runs import Run, RunResult
 from tenbin.study.answer_log import AnswerLog
 from tenbin.study.choosing import answering
 from tenbin.study.planning import ModelPlan
@@ -136,8 +136,15 @@ class Candidate:
                 return self._validate(run, epoch)
 
         return Hooks(
-            validate=validate, keep=lambda epoch: self._keep(run, name, epoch), on_step=lambda stats: None
+            validate=validate,
+            keep=lambda epoch: self._keep(run, name, epoch),
+            on_step=lambda stats: None,
+            on_shortage=self.say_shortage,
         )
+
+    def say_shortage(self, said: str) -> None:
+        """Tell what is done with less memory than planned."""
+        self.screen.say(f"{self.plan.model}: out of memory; {said}. The result stays the same")
 
     def _probed(self, decoder: Decoder, trainings: Sequence[Training]) -> Room:
         """What the plan lets a micro-batch spend, corrected by a measured pass where there is a cap."""
@@ -146,8 +153,9 @@ class Candidate:
             return room
         jobs, examples = [t.job for t in trainings], self.plan.train.encoded
         measured = probe(decoder, jobs, examples, room, self.plan.memory, self.device)
-        for training in trainings:
-            if measured is not None:
+        if measured is not None:
+            self.screen.say(f"{self.plan.model}: {measured.describe()}")
+            for training in trainings:
                 training.run.log("probe", **measured.to_json())
         return room
 
@@ -273,65 +281,3 @@ def _scored(result: EvalResult | None) -> bool:
 def without_rows(result: EvalResult) -> EvalResult:
     """The result as it is kept beside the predictions, which hold the rows."""
     return replace(result, rows=())
-
-
-def run_specs(
-    config: StudyConfig,
-    prepared: Prepared,
-    model: ModelConfig,
-    *,
-    fingerprint: str,
-    plan: ModelPlan,
-    dtype: str,
-) -> list[RunSpec]:
-    """The runs of one model: as it is, then every learning rate and seed."""
-    training = config.training.model_dump(
-        mode="json",
-        exclude={
-            "learning_rates",
-            "seeds",
-            "micro_batch_tokens",
-            "cuda_graphs",
-            "checkpoint_every_s",
-            "share_prefixes",
-            "at_once",
-        },
-    )
-    shared: dict[str, Any] = {
-        "template": prepared.task.template.text,
-        "chat": config.prompt.chat,
-        "stop": list(prepared.task.generation.stop),
-        "max_new_tokens": prepared.task.generation.max_new_tokens,
-        "max_input_tokens": plan.max_input_tokens,
-        "dtype": dtype,
-        "too_long": config.data.too_long,
-        "level": config.evaluation.level,
-        "metrics": [metric.id for metric in prepared.task.metrics],
-    }
-    if config.evaluation.answer_by != "text":
-        shared["answer_by"] = config.evaluation.answer_by
-    if config.training.base_dtype != "same":  # the model as it is is evaluated in it, too
-        shared["base_dtype"] = config.training.base_dtype
-    report: dict[str, JsonValue] = {str(prepared.report_on): prepared.dataset(prepared.report_on).fingerprint}
-    common: dict[str, Any] = {
-        "model": model.label,
-        "source": model.source,
-        "model_fingerprint": fingerprint,
-        "task": config.task,
-    }
-    specs = []
-    if config.evaluation.base_model:
-        specs.append(RunSpec(kind="eval", settings={**shared, "data": report}, **common))
-    data: dict[str, JsonValue] = {
-        split: dataset.fingerprint for split, dataset in prepared.datasets().items()
-    }
-    for rate in config.training.learning_rates:
-        for seed in config.training.seeds:
-            settings = {
-                **shared,
-                "data": data,
-                "training": {**training, "max_length": plan.max_length},
-                "lora": config.lora.model_dump(mode="json"),
-            }
-            specs.append(RunSpec(kind="train", learning_rate=rate, seed=seed, settings=settings, **common))
-    return specs

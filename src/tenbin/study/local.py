@@ -12,6 +12,7 @@ from tenbin.data.inspection import TokenCounter
 from tenbin.decoder.base_types import make_frozen, move_rest
 from tenbin.decoder.decoder import Decoder
 from tenbin.device import Device, find_device
+from tenbin.errors import BudgetError
 from tenbin.models.adapters import read_adapter
 from tenbin.models.encode import Encoder
 from tenbin.models.loading import ModelSource, empty_model, load_model, resolve_source
@@ -20,10 +21,12 @@ from tenbin.models.tokenizer import load_tokenizer
 from tenbin.runs import Run, RunResult, RunSpec
 from tenbin.study.adapter import Given
 from tenbin.study.asking_plan import AskingPlan, asking_local
-from tenbin.study.candidate import Candidate, run_specs
+from tenbin.study.candidate import Candidate
 from tenbin.study.planning import ModelPlan, plan_model
 from tenbin.study.prepare import Prepared
 from tenbin.study.screen import Screen
+from tenbin.study.specs import run_specs
+from tenbin.train.shortage import is_shortage
 from tenbin.types import GenerationConfig, Message
 
 ADAPTER = "given"
@@ -103,7 +106,7 @@ class LocalModel:
         for kind, group in groupby(runs, key=lambda run: run.spec.kind):
             if kind == "train":
                 for together in batched(group, self.plan.at_once):
-                    yield from candidate.train(together)
+                    yield from _trained(candidate, together)
                 continue
             for run in group:
                 if run.spec.variety == "adapter":
@@ -111,6 +114,27 @@ class LocalModel:
                         yield candidate.evaluate_base(run)
                 else:
                     yield candidate.evaluate_base(run)
+
+
+def _trained(candidate: Candidate, runs: Sequence[Run]) -> Iterator[RunResult]:
+    """Train several runs at once; one after another where not even the least of that fits the device.
+
+    Each goes on from its own checkpoint.
+    """
+    try:
+        yield from candidate.train(runs)
+        return
+    except (BudgetError, RuntimeError) as error:
+        if len(runs) == 1 or not (isinstance(error, BudgetError) or is_shortage(error)):
+            raise
+    # Out of the handler, whose traceback holds on to the adapters.
+    said = "one run after another"
+    candidate.say_shortage(said)
+    left = [run for run in runs if not run.done]
+    for run in left:
+        run.log("memory", retried_with=said)
+    for run in left:
+        yield from candidate.train([run])
 
 
 def batched(items: Iterable[Run], most: int) -> Iterator[list[Run]]:

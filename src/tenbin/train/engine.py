@@ -17,6 +17,7 @@ from tenbin.runs import EpochRecord, Run, evaluation_from_json
 from tenbin.train.checkpoint import read_checkpoint, write_checkpoint
 from tenbin.train.job import StepStats, TrainJob
 from tenbin.train.room import Room
+from tenbin.train.shortage import is_shortage
 from tenbin.train.step import Pending, begin_step
 from tenbin.types import EvalResult
 
@@ -44,6 +45,8 @@ class Hooks:
     keep: Callable[[int], None]
     """Write the adapter as it is now: this epoch is the best so far."""
     on_step: Callable[[StepStats], None]
+    on_shortage: Callable[[str], None] = lambda said: None
+    """Hears what a step that ran out of memory is done again with; once, of adapters that train at once."""
 
 
 @dataclass(slots=True)
@@ -121,8 +124,13 @@ def train(
             pending = _step(decoder, now, examples, room)
             # What came of the step before is read while a GPU is at work on this one.
             begun = _Begun(now, pending, begun.end() or started)
-            if decoder.device.type == "cpu":
+            if not _works_beside(decoder):
                 begun.end()
+
+
+def _works_beside(decoder: Decoder) -> bool:
+    """Whether the device works on while the next step is begun."""
+    return decoder.device.type != "cpu"
 
 
 @dataclass(slots=True)
@@ -168,22 +176,20 @@ def _step(
     while True:
         try:
             return begin_step(decoder, jobs, examples, room)
-        except torch.OutOfMemoryError:
-            pass
+        except RuntimeError as error:
+            if not is_shortage(error):
+                raise
         # Out of the handler, whose traceback holds the tensors of the failed step.
-        said: str | None = "no CUDA graphs, which hold on to memory"
-        if decoder.release():
-            room.replays = False
-        else:
-            said = room.shrink(max(room.most_tokens, room.longest))
+        said = room.spare_graphs() if decoder.release() else room.shrink()
         decoder.forget_gradients()
         for job in jobs:
             job.optimizer.zero_grad(set_to_none=True)
         torch.cuda.empty_cache()
         if said is None:
-            raise _does_not_fit(room.most_tokens)
+            raise _does_not_fit(room.limit)
         for t in now:
             t.run.log("memory", step=t.job.step, retried_with=said)
+        now[0].hooks.on_shortage(said)
 
 
 def _end_epoch(t: Training) -> None:

@@ -20,6 +20,7 @@ from tenbin.models.encode import Encoded
 from tenbin.train.job import Ahead, TrainJob
 from tenbin.train.packing import alone, bundles, num_tokens
 from tenbin.train.room import Room
+from tenbin.train.shortage import is_shortage
 from tenbin.train.step import train_step
 
 SPARE_SHARE = 0.01
@@ -58,6 +59,13 @@ class Probe:
     shrunk: tuple[str, ...] = ()
     """What was given up because a pass ran out of memory."""
 
+    def describe(self) -> str:
+        """`a measured pass holds 40,012 MiB, planned were 41,200; blocks: 32 keep everything`."""
+        held, planned = self.measured_bytes / MIB, self.predicted_bytes / MIB
+        text = f"a measured pass holds {held:,.0f} MiB, planned were {planned:,.0f}; "
+        given_up = "".join(f"not enough memory, so {said}; " for said in self.shrunk)
+        return text + given_up + self.after.describe(self.num_tokens)
+
     def to_json(self) -> dict[str, int | str | list[str]]:
         """For the event and the record of a run."""
         return {
@@ -92,30 +100,28 @@ def probe(
         None where no pass fitted and nothing is left to give up: the first step says so.
     """
     shrunk: list[str] = []
-    replays = room.replays
-    while (found := _measured(decoder, jobs, examples, room, meter)) is None:
-        said: str | None = "no CUDA graphs, which hold on to memory"
-        if room.replays == replays:
-            said = room.shrink(max(room.most_tokens, room.longest))
-        replays = room.replays
+    while not (found := _measured(decoder, jobs, examples, room, meter)).fits:
+        said = room.spare_graphs() if found.graphs else room.shrink()
         if said is None:
             return None
         shrunk.append(said)
-    tokens, measured = found
-    before = room.levels
-    assert before is not None, "there is a cap where there is a probe"
+    tokens, measured = found.num_tokens, found.held_bytes
+    before = _in_force(room)
     plan = replace(plan, levels=before)
     predicted = plan.training_bytes(tokens)
-    after = _corrected(before, predicted - measured, plan.cap_bytes, grows=not shrunk)
+    assert room.levels is not None, "there is a cap where there is a probe"
+    room.levels = _corrected(room.levels, predicted - measured, plan.cap_bytes, grows=not shrunk)
+    after = _in_force(room)
     plan = plan.corrected(predicted - measured, after)
-    room.levels = after
     if after.kept_bytes(tokens) > before.kept_bytes(tokens):
         again = _measured(decoder, jobs, examples, room, meter)
-        if again is None:
-            room.levels = before
+        if again.fits:  # only what is said of the levels is corrected
+            plan = plan.corrected(plan.training_bytes(tokens) - again.held_bytes, after)
+        else:  # the levels before did fit, and so did their graphs
+            after = before
             plan = plan.corrected(0, before)
-        else:  # the levels fit: only what is said of them is corrected
-            plan = plan.corrected(plan.training_bytes(tokens) - again[1], after)
+    room.levels = after
+    room.sparing |= tokens > MOST_TOKENS  # rows that are no graphs pass beside those that are
     _forget(decoder, jobs)
     meter.reset_peak()
     return Probe(
@@ -123,10 +129,28 @@ def probe(
         predicted_bytes=predicted,
         measured_bytes=measured,
         before=before,
-        after=room.levels,
+        after=after,
         plan=plan,
         shrunk=tuple(shrunk),
     )
+
+
+def held_bytes(
+    decoder: Decoder, jobs: Sequence[TrainJob], examples: Sequence[Encoded], room: Room, meter: Meter
+) -> int | None:
+    """What the process holds at the worst micro-batch of a training, with the room as it is: the corrected
+    plan of just these levels. None: the pass did not fit.
+    """
+    found = _measured(decoder, jobs, examples, room, meter)
+    meter.reset_peak()
+    return found.held_bytes if found.fits else None
+
+
+def _in_force(room: Room) -> KeepLevels:
+    """The room's levels as they are acted on: weights are turned for the longest row that may come, so what
+    is said of a shorter one must not count them turned where they are not."""
+    assert room.levels is not None, "there is a cap where there is a probe"
+    return room.levels if room.turns() else replace(room.levels, turned_bytes=0)
 
 
 def _corrected(levels: KeepLevels, surplus: int, cap: int | None, *, grows: bool) -> KeepLevels:
@@ -136,13 +160,23 @@ def _corrected(levels: KeepLevels, surplus: int, cap: int | None, *, grows: bool
     return replace(levels, room_bytes=levels.room_bytes + surplus)
 
 
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """One pass that was tried."""
+
+    fits: bool
+    graphs: bool
+    """It did not fit where CUDA graphs held some of the memory."""
+    num_tokens: int
+    """Of the largest micro-batch."""
+    held_bytes: int
+    """At most, by the process."""
+
+
 def _measured(
     decoder: Decoder, jobs: Sequence[TrainJob], examples: Sequence[Encoded], room: Room, meter: Meter
-) -> tuple[int, int] | None:
-    """(tokens of the largest micro-batch, bytes held at most) of one pass; None: out of memory.
-
-    Where CUDA graphs held some of it, there are none from now on, as in the training.
-    """
+) -> _Measured:
+    """Make a pass and throw away what came of it."""
     trials, chosen = _trials(jobs, examples, room)
     _forget(decoder, jobs)
     meter.reset_peak()
@@ -153,13 +187,14 @@ def _measured(
         if room.replays and decoder.replayable and room.largest <= MOST_TOKENS:
             # A short row is a CUDA graph from its second time on, with memory of its own.
             train_step(decoder, cast(Sequence[TrainJob], trials), chosen, room)
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not is_shortage(error):
+            raise
         fits = False
     found = room.largest, int(meter.peak_mib() * MIB)
-    if not fits and decoder.release():
-        room.replays = False
+    graphs = not fits and decoder.release()
     _forget(decoder, jobs)  # out of the handler, whose traceback holds the tensors of the failed pass
-    return found if fits else None
+    return _Measured(fits, graphs, *found)
 
 
 def _forget(decoder: Decoder, jobs: Sequence[TrainJob]) -> None:
@@ -213,6 +248,9 @@ def _trials(
     for job in jobs:
         share = room.share_prefixes and job.config.loss_on == "response" and not job.drops
         some, shared = worst_examples(job, examples, most, share=share, most_shared=room.most_shared)
+        if chosen and len(some[0]) > most:  # too long for its part: beside the others as long as fits the row
+            left = room.most_tokens - sum(map(len, chosen))
+            some = [max([e for e in examples if len(e) <= left] or some, key=len)]
         # Where no beginning is shared every token may be a target: the most that losses can need.
         config = job.config if shared else job.config.model_copy(update={"loss_on": "all"})
         trials.append(_Trial(job, config, range(len(chosen), len(chosen) + len(some))))

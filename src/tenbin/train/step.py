@@ -19,6 +19,7 @@ from tenbin.models.encode import Encoded
 from tenbin.train.job import Ahead, StepStats, TrainJob
 from tenbin.train.packing import alone, bundles, micro_batches, pack
 from tenbin.train.room import Room
+from tenbin.train.shortage import is_shortage
 
 Draws = tuple[tuple[int, int, int], ...]
 """(start, end, number) of runs of tokens that draw one mask, see `Routing`."""
@@ -79,11 +80,12 @@ def begin_step(
     """Give one step to the device: losses summed over micro-batches and divided once, by the step's targets.
 
     Every adapter has its own examples, micro-batches, losses and clipping. The i-th micro-batches of all
-    adapters make one row, which passes the frozen weights together. Nothing here waits for a GPU: the next
-    step may be begun before this one's losses are read.
+    adapters make one row, which passes the frozen weights together, as far as it is not longer than a
+    micro-batch may be. Nothing here waits for a GPU: the next step may be begun before this one's losses are
+    read.
 
     Raises:
-        OutOfMemoryError: nothing was applied; gradients may be left over.
+        RuntimeError: where `is_shortage`, nothing was applied; gradients may be left over.
     """
     batches = [_batch(job, job.step, examples, room, len(jobs)) for job in jobs]
     graphs = room.replays and decoder.replayable
@@ -94,23 +96,19 @@ def begin_step(
     decoder.turn(keep=room.turns())  # what is given up for want of memory is given up at once
     totals = [torch.zeros((), device=decoder.device, dtype=torch.float64) for _ in jobs]
     norms = totals[0].new_empty(len(jobs))  # now: once weights are changed, nothing may ask for memory
-    for number in range(max(len(b.packs) for b in batches)):
-        there = [(i, b) for i, b in enumerate(batches) if number < len(b.packs)]
-        packs = [b.packs[number] for _, b in there]
+    for row in _rows(batches, room.most_tokens):
+        packs = [one for _, one in row]
+        there = [batches[i] for i, _ in row]
         batch, runs = join(packs)
-        routing = _routing([b for _, b in there], packs, runs, drops=any(job.drops for job in jobs))
+        routing = _routing(there, packs, runs, drops=any(job.drops for job in jobs))
         counts = [p.num_targets for p in packs]
-        shares = [1 / b.num_targets for _, b in there]
+        shares = [1 / b.num_targets for b in there]
         scales = torch.tensor(shares, dtype=torch.float64).repeat_interleave(torch.tensor(counts))
-        losses = _losses(decoder, batch, routing, scales, room)
-        for (i, _), part in zip(there, torch.split(losses, counts), strict=True):
+        losses = _losses(decoder, batch, routing, scales, room, graphs=graphs)
+        for (i, _), part in zip(row, torch.split(losses, counts), strict=True):
             totals[i] += part.sum()
     rates = [job.set_rate(len(examples)) for job in jobs]
-    if graphs:
-        norms.copy_(decoder.replayed_update("update", lambda: _update(jobs)))
-    else:
-        decoder.give_gradients()
-        norms.copy_(_update(jobs))
+    norms.copy_(_updated(decoder, jobs, graphs=graphs))
     pending = [
         _pending(b, total, rate, norm, len(examples))
         for b, total, rate, norm in zip(batches, totals, rates, norms, strict=True)
@@ -121,12 +119,46 @@ def begin_step(
     return pending
 
 
-def _update(jobs: Sequence[TrainJob]) -> Tensor:
-    """Change the weights of all jobs; the norms (jobs,) of their gradients before clipping."""
-    found = torch.stack([job.clip() for job in jobs])
-    for job in jobs:  # after all that takes memory: either every job takes its step or none does
+@dataclass(slots=True)
+class _Update:
+    """The end of a step: gradients are clipped, weights changed."""
+
+    jobs: Sequence[TrainJob]
+    norms: Tensor | None = None
+    """(jobs,) of their gradients before clipping."""
+    num_done: int = 0
+    """Jobs whose weights are changed."""
+
+    def __call__(self) -> Tensor:
+        self.norms = torch.stack([job.clip() for job in self.jobs])
+        for job in self.jobs:  # after all that takes memory: either every job takes its step or none does
+            job.update()
+            self.num_done += 1
+        return self.norms
+
+
+def _updated(decoder: Decoder, jobs: Sequence[TrainJob], *, graphs: bool) -> Tensor:
+    """Change the weights of all jobs; the norms (jobs,) of their gradients before clipping.
+
+    Changing weights asks for no memory. Should the device want some nevertheless when the first job has taken
+    its step, the step must not be done again: then it is brought to its end, with everything else given up.
+    """
+    update = _Update(jobs)
+    try:
+        if graphs:
+            return decoder.replayed_update("update", update)
+        decoder.give_gradients()
+        return update()
+    except RuntimeError as error:
+        if not update.num_done or not is_shortage(error):
+            raise
+    decoder.forget_gradients()  # those that are not taken yet are the weights' own by now
+    decoder.use(())  # whoever comes next takes the adapters as they are then
+    torch.cuda.empty_cache()
+    assert update.norms is not None, "weights are changed after clipping"
+    for job in jobs[update.num_done :]:
         job.update()
-    return found
+    return update.norms
 
 
 def _in_use(decoder: Decoder, jobs: Sequence[TrainJob]) -> bool:
@@ -162,13 +194,33 @@ def _batch(job: TrainJob, step: int, examples: Sequence[Encoded], room: Room, nu
     return _Batch(job, packs, len(chosen))
 
 
-def _losses(decoder: Decoder, batch: PackedBatch, routing: Routing, scales: Tensor, room: Room) -> Tensor:
+def _rows(batches: Sequence[_Batch], most_tokens: int) -> list[list[tuple[int, PackedBatch]]]:
+    """The micro-batches that pass the weights together, each with the number of its adapter: one of each.
+
+    Together they have at most `most_tokens`; one that is longer (a long example) passes alone.
+    """
+    rows: list[list[tuple[int, PackedBatch]]] = []
+    for number in range(max(len(b.packs) for b in batches)):
+        num_tokens = most_tokens + 1  # the first begins a row
+        for i, one in ((i, b.packs[number]) for i, b in enumerate(batches) if number < len(b.packs)):
+            num_tokens += one.num_tokens
+            if num_tokens > most_tokens:
+                rows.append([])
+                num_tokens = one.num_tokens
+            rows[-1].append((i, one))
+    return rows
+
+
+def _losses(
+    decoder: Decoder, batch: PackedBatch, routing: Routing, scales: Tensor, room: Room, *, graphs: bool
+) -> Tensor:
     """Losses (N,) of a micro-batch, its gradients gathered."""
     if decoder.device.type == "cuda" and not routing.draws:
-        if room.replays and decoder.replayable and batch.num_tokens <= MOST_TOKENS:
+        if graphs and batch.num_tokens <= MOST_TOKENS:
             row = FixedRow.make(batch, routing, scales, decoder.names)
             keep = room.keep(row.batch.num_tokens)
-            if Keep.HOST not in (keep or ()):  # a graph does not reach the computer's memory
+            # A graph does not reach the computer's memory.
+            if Keep.HOST not in (keep or ()) and room.records(row.batch.num_tokens):
                 return decoder.replayed_losses(row, keep)
         longer = in_cudnn_steps(batch)
         if longer is not batch:
