@@ -162,7 +162,10 @@ def remarks(line):
         yield "no CUDA graphs"
     if line.get("validation_share") is not None:
         share, seconds, epoch = line["validation_share"], line["validation_s"], line["epoch_s"]
-        yield f"{share:.1%} of an epoch: {seconds:,.1f} s beside {epoch:,.1f} s"
+        yield f"{share:.1%} of an epoch: {seconds:,.2f} s beside {epoch:,.1f} s"
+    if line.get("first_validation_share") is not None:
+        share, seconds = line["first_validation_share"], line["first_validation_s"]
+        yield f"the first time {share:.1%}: {seconds:,.2f} s, with what is compiled then"
 
 
 def chart(lines):

@@ -31,6 +31,7 @@ QUESTIONS = "jsquad"
 SYSTEMS = {
     "peft_ckpt": ("PEFT, checkpointing", "#9aa5b1"),
     "peft": ("PEFT", "#5b6b7b"),
+    "liger_ckpt": ("Liger, checkpointing", "#c4b878"),
     "liger": ("Liger", "#8a7a3d"),
     "unsloth_ckpt": ("Unsloth, checkpointing", "#f0b775"),
     "unsloth_plain": ("Unsloth", "#e08214"),

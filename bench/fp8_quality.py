@@ -1,35 +1,45 @@
 """Loss and task score after real steps on a real model, its frozen weights in bf16, fp8 or nf4; and by order.
 
     python bench/fp8_quality.py MODEL_FOLDER --data watchers --train TRAIN.jsonl.gz --test TEST.jsonl.gz \\
-        [--base bf16 --base fp8 --base nf4] [--steps 200] [--batch-size 8] [--asked 400]
+        --loss-on all --seed 0 --seed 1 --seed 2 [--base bf16 --base fp8 --base nf4] [--steps 200]
     python bench/fp8_quality.py MODEL_FOLDER --data squad --train TRAIN.json.gz --test TEST.json.gz \\
-        --base bf16 --order grouped --order shuffled
+        --order grouped --order shuffled --seed 0 --seed 1
 
-Every run starts from the same weights, adapter, seed and examples, trains so many optimizer steps, and
-answers the same held-out questions. `watchers`: the Economy Watchers Survey, reasons as good or bad (those
-in between are left out); `squad`: questions about passages in SQuAD's JSON. Examples longer than --max-length
-tokens are left out and counted. Prints one JSON line a run (--output adds it to a file, such as
-bench/results/fp8-quality.jsonl), then how each run compares with the first: its loss (before the training,
-over all tokens of 50 held-out examples; mean of the last 20 steps; over the held-out answers) and whether its
-score lies inside the first one's interval. A second --seed shows what chance alone does; --steps 0 trains
-nothing.
+Runs of one seed start from the same adapter and see the same batches in the same order, each type of weights
+on the same model; so they are compared in pairs. After so many optimizer steps each has its loss on
+held-out examples and answers held-out questions. `watchers`: the Economy Watchers Survey, reasons as good or
+bad (those in between are left out); `squad`: questions about passages in SQuAD's JSON. Examples longer than
+--max-length tokens are left out and counted.
+
+Printed, and added to --output (such as bench/results/fp8-quality.jsonl), as JSON lines: each run; then each
+pair that differs in one thing, with the ratio of its losses: of the last 20 steps, which had the same
+batches, and of the held-out examples, each with the interval that drawing steps or examples anew gives; then
+the mean of these ratios over all pairs of a kind. Pairs of two seeds in the first type show what chance
+alone does: a difference between types that is much smaller is none. A loss on answers of one word is a few
+tokens near their floor, and says little; `--loss-on all` is measured on every token.
+
+Models are loaded and data is read once. With --time-limit no run is begun that would probably not end in
+time, and one that does not is dropped; what was left out is said. Seeds come last in order, so that what
+there is stays paired.
 
 Needs: pip install -c constraints.txt -e ".[train,nf4]"
 """
 
 import argparse
-import gzip
 import json
-import random
 import statistics
+import sys
 import tempfile
 import time
-from dataclasses import replace
+from collections import deque
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 
 import torch
 
+sys.path.append(str(Path(__file__).parents[1]))  # as a script it finds only what stands beside it
+from bench import quality_data, quality_pairs
 from tenbin.bench_record import append_line, revision, versions
 from tenbin.config import LoraConfig, TrainingConfig
 from tenbin.decoder.base_types import make_frozen
@@ -39,131 +49,167 @@ from tenbin.evaluation import evaluate
 from tenbin.generate.local import LocalGenerator
 from tenbin.memory import CPU_MICRO_BATCH, GPU_MICRO_BATCH
 from tenbin.models.encode import Encoder
-from tenbin.models.loading import load_model, resolve_source
-from tenbin.models.lora import activate, add_adapter, inject, trainable
-from tenbin.tasks import classification, reading
+from tenbin.models.loading import LoadedModel, load_model, resolve_source
+from tenbin.models.lora import activate, add_adapter, inject, remove_adapter, trainable
+from tenbin.models.tokenizer import load_tokenizer
 from tenbin.train.job import TrainJob
-from tenbin.train.packing import alone, pack
+from tenbin.train.packing import alone, micro_batches, pack
 from tenbin.train.room import Room
-from tenbin.train.step import train_step
-from tenbin.types import Example
+from tenbin.train.step import begin_step
 
 BASES = {"bf16": "same", "fp8": "fp8", "nf4": "nf4"}
 LAST = 20
-UNTRAINED = 50
-"""Held-out examples whose every token is predicted before the training."""
-GRADES = {"◎": "良い", "○": "良い", "▲": "悪い", "×": "悪い"}
-CATEGORIES = ("良い", "悪い")
+ADAPTER = "a"
+STARTED = time.monotonic()
 
 
-def opened(path):
-    return gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
+class TimeOver(Exception):
+    """The time limit passed within a run."""
 
 
-def watchers(path):
-    with opened(path) as file:
-        rows = [json.loads(line) for line in file]
-    return [
-        Example(
-            id=str(row["id"]),
-            inputs={"text": row["追加説明及び具体的状況の説明"]},
-            references=(GRADES[row["景気の現状判断"]],),
-        )
-        for row in rows
-        if row["景気の現状判断"] in GRADES
-    ]
+@dataclass(frozen=True, slots=True)
+class Built:
+    """The model in one type of weights."""
+
+    loaded: LoadedModel
+    decoder: Decoder
+    untrained: float
+    """Loss over all tokens of the held-out examples, in nats."""
 
 
-def squad(path):
-    with opened(path) as file:
-        articles = json.load(file)["data"]
-    return [
-        Example(
-            id=str(question["id"]),
-            inputs={"passage": paragraph["context"], "question": question["question"]},
-            references=tuple(dict.fromkeys(answer["text"] for answer in question["answers"])),
-            group=f"{number}-{place}",
-        )
-        for number, article in enumerate(articles)
-        for place, paragraph in enumerate(article["paragraphs"])
-        for question in paragraph["qas"]
-    ]
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One run: its line, and what pairs need of it."""
+
+    line: dict
+    losses: list[float]
+    """Of the last steps."""
+    sums: list[float]
+    """Of each held-out example, in nats."""
+    groups: list[str]
 
 
-DATA = {
-    "watchers": (watchers, classification.task(classification.plain(CATEGORIES), CATEGORIES, None)),
-    "squad": (squad, reading.task(reading.PLAIN, None)),
-}
+@dataclass(slots=True)
+class Bench:
+    """What all runs share."""
+
+    options: argparse.Namespace
+    device: object
+    encoder: Encoder
+    train: quality_data.Drawn
+    held_out: quality_data.Drawn
+    built: dict[str, Built] = field(default_factory=dict)
+
+    @property
+    def room(self):
+        """Fresh for each run."""
+        return Room(GPU_MICRO_BATCH if self.device.kind == "cuda" else CPU_MICRO_BATCH)
+
+    def of(self, base):
+        """The model in this type, loaded once."""
+        if base not in self.built:
+            loaded = load_model(source_of(self.options), dtype=torch.bfloat16, device=self.device.torch)
+            inject(loaded.model)
+            decoder = Decoder(loaded.model, make_frozen(BASES[base]))
+            sums, count = losses_of(decoder, self.held_out.encoded, "all", self.room.most_tokens)
+            self.built[base] = Built(loaded, decoder, sum(sums) / count)
+        return self.built[base]
 
 
-def drawn(examples, count, fits):
-    """So many that fit, at random, those of a group together; and how many looked at did not fit."""
-    groups = {}
-    for example in examples:
-        groups.setdefault(example.group or example.id, []).append(example)
-    order = sorted(groups)
-    random.Random(0).shuffle(order)
-    found, left_out = [], 0
-    for name in order:
-        there = [example for example in groups[name] if fits(example)]
-        left_out += len(groups[name]) - len(there)
-        found += there
-        if len(found) >= count:
-            break
-    return found[:count], left_out
+def source_of(options):
+    return resolve_source(str(options.model), cache_dir=Path(tempfile.gettempdir()), offline=True)
 
 
-def held_out_loss(decoder, encoded, loss_on="response"):
-    """Mean over the tokens of all answers, or over all tokens, in nats."""
-    total = count = 0
-    for start in range(0, len(encoded), 8):
-        some = encoded[start : start + 8]
-        batch = pack(some, alone(some), loss_on).to(decoder.device)
-        total += decoder.losses(batch).double().sum().item()
+def losses_of(decoder, encoded, loss_on, most_tokens):
+    """(sum of each example's losses in nats, targets in all)."""
+    sums, count = [0.0] * len(encoded), 0
+    for row in micro_batches(encoded, alone(encoded), most_tokens):
+        batch = pack(encoded, row, loss_on).to(decoder.device)
+        members = [i for bundle in row for i in bundle.members]
+        sizes = [
+            len(encoded[i].target_ids) if loss_on == "response" else len(encoded[i]) - 1 for i in members
+        ]
+        losses = decoder.losses(batch).double().cpu()
+        for i, part in zip(members, torch.split(losses, sizes), strict=True):
+            sums[i] = part.sum().item()
         count += batch.num_targets
-    return total / count
+    return sums, count
 
 
-def run(options, base, order, seed, device):
-    """One training and its answers."""
-    read, task = DATA[options.data]
-    source = resolve_source(str(options.model), cache_dir=Path(tempfile.gettempdir()), offline=True)
-    loaded = load_model(source, dtype=torch.bfloat16, device=device.torch)
-    encoder = Encoder(loaded.tokenizer)
+def prepare(options):
+    """Read, draw and encode."""
+    device = find_device()
+    read, task = quality_data.DATA[options.data]
+    encoder = Encoder(load_tokenizer(source_of(options).tokenizer))
 
-    def fits(example):
-        return len(encoder.example(task, example)) <= options.max_length
+    def encode(example):
+        return encoder.example(task, example)
 
-    trained, train_left = drawn(read(options.train), options.steps * options.batch_size, fits)
-    if len(trained) < options.steps * options.batch_size:
-        raise SystemExit(f"{options.train}: only {len(trained)} examples fit {options.max_length} tokens")
-    asked, asked_left = drawn(read(options.test), options.asked, fits)
-    inject(loaded.model)
-    decoder = Decoder(loaded.model, make_frozen(BASES[base]))
-    before = held_out_loss(decoder, [encoder.example(task, example) for example in asked[:UNTRAINED]], "all")
-    add_adapter(loaded.model, "a", LoraConfig(), seed=seed)
-    config = TrainingConfig(epochs=1, batch_size=options.batch_size, order=order, loss_on=options.loss_on)
-    job = TrainJob("a", trainable(loaded.model, "a"), config, rate=options.rate, seed=seed)
-    room = Room(GPU_MICRO_BATCH if device.kind == "cuda" else CPU_MICRO_BATCH)
-    encoded = [encoder.example(task, example) for example in trained]
+    count = options.steps * options.batch_size
+    train = quality_data.drawn(read(options.train), count, encode, options.max_length)
+    if len(train.examples) < count:
+        raise SystemExit(
+            f"{options.train}: only {len(train.examples)} examples fit {options.max_length} tokens"
+        )
+    most = max(options.asked, options.held_out)
+    held_out = quality_data.drawn(read(options.test), most, encode, options.max_length)
+    return Bench(options, device, encoder, train, held_out.first(most))
+
+
+def over(options):
+    return options.time_limit is not None and time.monotonic() - STARTED > options.time_limit
+
+
+def trained(bench, built, loss_on, order, seed):
+    """Train the adapter; the loss of every step."""
+    options = bench.options
+    config = TrainingConfig(epochs=1, batch_size=options.batch_size, order=order, loss_on=loss_on)
+    parameters = trainable(built.loaded.model, ADAPTER)
+    job = TrainJob(ADAPTER, parameters, config, rate=options.rate, seed=seed)
+    encoded = list(bench.train.encoded)
     if order == "shuffled":  # without groups nothing stays together
         encoded = [replace(example, group=None) for example in encoded]
-    started, losses = time.perf_counter(), []
-    for _ in range(options.steps):
-        (stats,) = train_step(decoder, [job], encoded, room)
-        losses.append(stats.loss)
-    train_s = time.perf_counter() - started
-    decoder.refresh()
-    held_out = held_out_loss(decoder, [encoder.example(task, example) for example in asked])
-    activate(loaded.model, "a")
-    generator = LocalGenerator(
-        loaded.model, encoder, model_id=base, batch_size=options.asked_at_once, batch_tokens=16_384
-    )
-    started = time.perf_counter()
-    result = evaluate(task, asked, generator, split="test", dataset="held out")
+    room, begun, losses = bench.room, deque(), []
+    for number in range(options.steps + 1):
+        if number < options.steps:
+            begun += begin_step(built.decoder, [job], encoded, room)
+        if number and begun:  # a step is read while a GPU is at work on the next
+            losses.append(begun.popleft().read(0.0).loss)
+        if over(options):
+            raise TimeOver
+    return losses
+
+
+def run(bench, loss_on, order, base, seed):
+    """One training and its answers."""
+    options, built = bench.options, bench.of(base)
+    _, task = quality_data.DATA[options.data]
+    model, decoder = built.loaded.model, built.decoder
+    add_adapter(model, ADAPTER, LoraConfig(), seed=seed)
+    try:
+        started = time.perf_counter()
+        losses = trained(bench, built, loss_on, order, seed)
+        train_s = time.perf_counter() - started
+        decoder.use((ADAPTER,))
+        held_out = bench.held_out.first(options.held_out)
+        sums, count = losses_of(decoder, held_out.encoded, loss_on, bench.room.most_tokens)
+        activate(model, ADAPTER)
+        generator = LocalGenerator(
+            model, bench.encoder, model_id=base, batch_size=options.asked_at_once, decoder=decoder
+        )
+        started = time.perf_counter()
+        asked = bench.held_out.first(options.asked)
+        result = evaluate(task, list(asked.examples), generator, split="test", dataset="held out")
+        evaluate_s = time.perf_counter() - started
+    finally:
+        activate(model, None)
+        decoder.forget_gradients()
+        decoder.use(())
+        remove_adapter(model, ADAPTER)
     headline = result.metrics[0]
-    assert headline.estimate is not None, headline.reason
-    return {
+    if headline.estimate is None:
+        raise SystemExit(f"--asked {options.asked}: {headline.reason}")
+    line = {
         "bench": "base-quality",
         "model": options.model.name,
         "data": options.data,
@@ -172,14 +218,17 @@ def run(options, base, order, seed, device):
         "steps": options.steps,
         "batch_size": options.batch_size,
         "learning_rate": options.rate,
-        "loss_on": options.loss_on,
+        "loss_on": loss_on,
         "seed": seed,
         "max_length": options.max_length,
-        "left_out": [train_left, asked_left],
-        "untrained_loss": before,
+        "left_out": [bench.train.left_out, bench.held_out.left_out],
+        "train_tokens": sum(map(len, bench.train.encoded)),
+        "untrained_loss": built.untrained,
         "first_loss": losses[0] if losses else None,
         f"loss_last_{LAST}": statistics.fmean(losses[-LAST:]) if losses else None,
-        "held_out_loss": held_out,
+        "held_out": len(held_out.encoded),
+        "held_out_targets": count,
+        "held_out_loss": sum(sums) / count,
         "metric": headline.metric,
         "score": headline.estimate.value,
         "interval": [headline.estimate.low, headline.estimate.high],
@@ -187,61 +236,76 @@ def run(options, base, order, seed, device):
         "unparsed": result.num_unparsed,
         "errors": result.num_errors,
         "train_s": round(train_s, 1),
-        "evaluate_s": round(time.perf_counter() - started, 1),
-        "device": device.name,
+        "evaluate_s": round(evaluate_s, 1),
+        "device": bench.device.name,
         "versions": versions("bitsandbytes"),
-        "commit": revision(),
+        "commit": options.commit or revision(),
     }
+    return Result(line, losses[-LAST:], sums, held_out.groups)
 
 
-def compared(first, line):
-    """`fp8 grouped seed 0 against bf16 grouped seed 0: loss 0.2134 against 0.2130 (+0.19 %), ...`."""
-    low, high = first["interval"]
-    names = [f"{x['base']} {x['order']} seed {x['seed']}" for x in (line, first)]
-    parts = [
-        f"{name} {line[key]:.4f} against {first[key]:.4f} ({line[key] / first[key] - 1:+.2%})"
-        for name, key in (
-            ("untrained loss", "untrained_loss"),
-            ("loss", f"loss_last_{LAST}"),
-            ("held-out loss", "held_out_loss"),
-        )
-        if line.get(key) is not None and first.get(key) is not None
-    ]
-    where = "inside" if low <= line["score"] <= high else "OUTSIDE"
-    parts.append(
-        f"{line['metric']} {line['score']:.4f} against {first['score']:.4f}, {where} {low:.4f} to {high:.4f}"
-    )
-    return f"{names[0]} against {names[1]}: {', '.join(parts)}"
+def run_all(bench, say):
+    """The results of all runs that there is time for."""
+    options, results, longest, left_out = bench.options, [], 0.0, []
+    for what in product(options.seed, options.loss_on, options.order, options.base):
+        seed, loss_on, order, base = what
+        started = time.monotonic()
+        name = f"{base} {order} loss on {loss_on} seed {seed}"
+        left = None if options.time_limit is None else options.time_limit - (started - STARTED)
+        if left is not None and left < longest:
+            left_out.append(name)
+            continue
+        try:
+            results.append(run(bench, loss_on, order, base, seed))
+        except TimeOver:
+            left_out.append(name)
+            continue
+        longest = max(longest, time.monotonic() - started)
+        say(results[-1].line)
+    if left_out:
+        print(f"left out, the time limit of {options.time_limit:g} s passed: {'; '.join(left_out)}")
+    return results
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("model", type=Path, help="folder, or .gguf file")
-    parser.add_argument("--data", choices=DATA, default="watchers")
+    parser.add_argument("--data", choices=quality_data.DATA, default="watchers")
     parser.add_argument("--train", type=Path, required=True)
     parser.add_argument("--test", type=Path, required=True)
-    parser.add_argument("--base", choices=BASES, action="append")
-    parser.add_argument("--order", choices=("grouped", "shuffled"), action="append")
+    parser.add_argument("--base", choices=BASES, action="append", help="repeatable; bf16 and fp8")
+    parser.add_argument("--order", choices=("grouped", "shuffled"), action="append", help="repeatable")
     parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--rate", type=float, default=2e-4)
-    parser.add_argument("--loss-on", choices=("response", "all"), default="response")
-    parser.add_argument("--seed", type=int, action="append", help="order and start (repeatable)")
-    parser.add_argument("--asked", type=int, default=400, help="held-out questions")
-    parser.add_argument("--asked-at-once", type=int, default=16)
+    parser.add_argument("--loss-on", choices=("response", "all"), action="append", help="repeatable")
+    parser.add_argument("--seed", type=int, action="append", help="order and start; repeatable")
+    parser.add_argument("--asked", type=int, default=400, help="held-out questions that are answered")
+    parser.add_argument("--asked-at-once", type=int, help="without it what the device takes")
+    parser.add_argument("--held-out", type=int, default=1000, help="examples of the held-out loss")
     parser.add_argument("--max-length", type=int, default=512, help="tokens, prompt and answer")
+    parser.add_argument("--time-limit", type=float, metavar="S", help="of the whole process")
+    parser.add_argument("--commit", help="revision to note, where the source is not in a git tree")
     parser.add_argument("--output", type=Path, help="also add the lines to this file")
     options = parser.parse_args()
-    device = find_device()
-    lines = []
-    asked_for = product(options.seed or [0], options.order or ["grouped"], options.base or ["bf16", "fp8"])
-    for seed, order, base in asked_for:
-        lines.append(run(options, base, order, seed, device))
-        print(json.dumps(lines[-1], ensure_ascii=False), flush=True)
+    for name, usual in (("base", ["bf16", "fp8"]), ("order", ["grouped"]), ("seed", [0])):
+        setattr(options, name, getattr(options, name) or usual)
+    options.loss_on = options.loss_on or ["response"]
+
+    def say(line):
+        print(json.dumps(line, ensure_ascii=False), flush=True)
         if options.output is not None:
-            append_line(options.output, lines[-1])
-    for line in lines[1:]:
-        print(compared(lines[0], line))
+            append_line(options.output, line)
+
+    results = run_all(prepare(options), say)
+    found = [quality_pairs.pair(*three) for three in quality_pairs.pairs(results)]
+    for line in found:
+        say(line)
+    for line in found:
+        print(quality_pairs.told(line))
+    for line in quality_pairs.summaries(found):
+        say(line)
+        print(quality_pairs.summed_up(line))
 
 
 if __name__ == "__main__":

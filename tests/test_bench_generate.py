@@ -52,10 +52,18 @@ def test_a_part_to_warm_up_then_every_prompt_in_every_run(built, asked):
     assert found["examples_per_s"] == pytest.approx(9 / middle, rel=0.02)
     assert found["tokens_per_s"] == pytest.approx(27 / middle, rel=0.02)
     assert found["prompt_tokens_per_s"] == pytest.approx(180 / middle, rel=0.02)
-    assert found["cache_tokens"] == 9 * 23
+    assert found["cache_tokens"] == 9 * 23  # nothing is shared
     assert found["planned_mib"] > 500
     assert found["peak_mib"] > 0
     assert (found["graphs"], "reason" in found, "note" in found) == (False, False, False)
+
+
+def test_a_cache_may_be_laid_out_anew_for_every_run(built, asked):
+    found = measure_generation(built, WORK, Answering(runs=2, warm_up=1.0, laid_out=True))
+    assert [len(requests) for _, requests in asked] == [9, 9, 9]
+    assert len({id(generator.reader.cache) for generator, _ in asked}) == 3
+    assert len(found["run_seconds"]) == 2
+    assert found["warm_up_s"] > 0
 
 
 def test_an_adapter_is_in_use_and_taken_away_again(built, asked):

@@ -46,17 +46,22 @@ def test_too_few_questions_for_a_step(lengths):
 def test_the_share_hangs_together(lengths):
     built = TrainBench.build("tiny", CPU, base="same", cap_bytes=None)
     epoch = Epoch.make(lengths, **SIZE, num_trained=500)
-    found = measure_validation(built, epoch, Answering(runs=1, adapters=1), steps=3)
+    found = measure_validation(built, epoch, Answering(runs=2, adapters=1), steps=3)
     assert (found["held_out"], found["epoch_examples"]) == (24, 500)
     assert found["epoch_s"] == pytest.approx(500 / found["train_examples_per_s"], abs=0.01)
     assert found["validation_s"] == pytest.approx(24 / found["examples_per_s"], rel=0.02)
     share = found["validation_s"] / (500 / found["train_examples_per_s"])
     assert found["validation_share"] == pytest.approx(share, rel=0.02, abs=1e-4)
+    first = found["first_validation_s"] / (500 / found["train_examples_per_s"])
+    assert found["first_validation_share"] == pytest.approx(first, rel=0.02, abs=1e-4)
+    assert found["first_validation_s"] == found["warm_up_s"]
+    assert len(found["run_seconds"]) == 2
 
 
 def test_without_an_answer_there_is_no_share(lengths):
     built = TrainBench.build("tiny", CPU, base="same", cap_bytes=1)
     found = measure_validation(built, Epoch.make(lengths, **SIZE), Answering(runs=1), steps=3)
     assert found["validation_share"] is found["validation_s"] is None
+    assert found["first_validation_share"] is found["first_validation_s"] is None
     assert found["train_examples_per_s"] > 0
     assert "the cache has room for 0" in found["reason"]

@@ -166,14 +166,10 @@ class Built:
             self.model.generation_config.eos_token_id = None
 
     def _vllm(self, name, sizes, longest):
-        from transformers import AutoConfig
-        from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+        from peer import write_folder
         from vllm import LLM
 
-        folder = self.options.scratch / f"{name}-config"
-        config = AutoConfig.for_model(**sizes)
-        config.architectures = [MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[sizes["model_type"]]]
-        config.save_pretrained(folder)
+        folder = write_folder(self.options.scratch / f"{name}-config", sizes)
         total, cap = self.device.total_bytes, self.options.vram_mib
         return LLM(
             model=str(folder),

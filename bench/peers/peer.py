@@ -1,10 +1,13 @@
 """Peer: a model of another tool with LoRA on all seven linear maps, of random weights; and one without."""
 
-import gc
+import sys
+from contextlib import contextmanager
 
 import torch
 from batches import PACKED_TOKENS
+from lines import free, said
 from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from tenbin.bench_sizes import model_sizes
 from tenbin.models.shape import ModelShape
@@ -43,24 +46,37 @@ class Peer:
         return get_peft_model(model, lora)
 
     def _unsloth(self, scratch, longest):
-        """Unsloth loads from a folder: random weights, written once, found again by the next variant."""
+        """Unsloth loads from a folder; weights that are random anyway need not be read from it."""
         from unsloth import FastLanguageModel
 
-        folder = scratch / f"{self.name}-{longest}"
-        if not (folder / "complete").exists():
-            random_model(self.sizes, self.device).save_pretrained(folder)
-            gc.collect()
-            if self.device.kind == "cuda":
-                torch.cuda.empty_cache()
-            any_tokenizer(self.shape.vocab_size).save_pretrained(folder)
-            (folder / "complete").touch()
-        model, _ = FastLanguageModel.from_pretrained(
-            str(folder),
-            max_seq_length=longest,
-            dtype=torch.bfloat16,
-            load_in_4bit=False,
-            local_files_only=True,
-        )
+        folder = write_folder(scratch / f"{self.name}-{longest}", self.sizes)
+
+        def load():
+            model, _ = FastLanguageModel.from_pretrained(
+                str(folder),
+                max_seq_length=longest,
+                dtype=torch.bfloat16,
+                load_in_4bit=False,
+                local_files_only=True,
+            )
+            return model
+
+        try:
+            with made_where_loaded(self.sizes, self.device):
+                model = load()
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # it looked for the weights itself
+            reason = said(error)
+            print(f"made from its sizes: {reason}; weights are written and loaded", file=sys.stderr)
+            model = None
+        if model is None:
+            free()
+            if not (folder / "complete").exists():
+                random_model(self.sizes, self.device).save_pretrained(folder)
+                (folder / "complete").touch()
+                free()
+            model = load()
         return FastLanguageModel.get_peft_model(
             model,
             r=16,
@@ -81,12 +97,39 @@ class Peer:
         return loss
 
 
-def random_model(sizes, device):
+def random_model(sizes, device, attention="sdpa"):
     """A model of these sizes in bf16, made where it stays."""
     torch.manual_seed(0)
     config = AutoConfig.for_model(**sizes)
     with device.torch:
-        return AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16, attn_implementation="sdpa")
+        return AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16, attn_implementation=attention)
+
+
+def write_folder(folder, sizes):
+    """A model folder without weights."""
+    config = AutoConfig.for_model(**sizes)
+    config.architectures = [MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[sizes["model_type"]]]
+    config.dtype = torch.bfloat16
+    config.save_pretrained(folder)
+    any_tokenizer(sizes["vocab_size"]).save_pretrained(folder)
+    return folder
+
+
+@contextmanager
+def made_where_loaded(sizes, device):
+    """While it lasts, loading a causal language model makes one of these sizes with random weights."""
+    loading = AutoModelForCausalLM.from_pretrained
+
+    def made(folder, *_, attn_implementation=None, **__):
+        model = random_model(sizes, device, attn_implementation or "sdpa")
+        model.name_or_path = model.config.name_or_path = str(folder)
+        return model
+
+    AutoModelForCausalLM.from_pretrained = made
+    try:
+        yield
+    finally:
+        AutoModelForCausalLM.from_pretrained = loading
 
 
 def any_tokenizer(size):

@@ -3,19 +3,19 @@
     python bench/peers/train.py VARIANT --model 7b --lengths lengths.json --vram-mib 46000 \\
         --time-limit 60 --output bench/results/train-GPU.jsonl
 
-VARIANT is peft, peft_ckpt (with gradient checkpointing), liger (PEFT on Liger's kernels), unsloth_plain or
-unsloth_ckpt. Rank 16 on all seven linear maps, bf16, random weights, AdamW, the same tokens as tenbin's
-bench and the same hard cap. A model is built once for all its works, which are measured in the order they
-are named: put the important ones first. Lines are those of `tenbin bench train`, with `variant` beside
-`system`, and `note` where the work is not quite the same; they are flushed one by one. When the time is over
-the work at hand ends with the steps it has, and what was not measured is a line with the reason.
+VARIANT is peft, peft_ckpt (with gradient checkpointing), liger (PEFT on Liger's kernels), liger_ckpt,
+unsloth_plain or unsloth_ckpt. Rank 16 on all seven linear maps, bf16, random weights, AdamW, the same tokens
+as tenbin's bench and the same hard cap. A model is built once for all its works, which are measured in the
+order they are named: put the important ones first. Lines are those of `tenbin bench train`, with `variant`
+beside `system`, and `note` where the work is not quite the same; they are flushed one by one. When the time
+is over the work at hand ends with the steps it has, and what was not measured is a line with the reason.
 
 Questions (`jsquad`): PEFT and Liger as the paper ran, batches of 16 padded to the longest of each; Unsloth,
 for which that would not be its best, rows of 4,096 tokens packed with whole examples in random order.
 Attention may cross from one example to the next there: it costs nothing, and a user would have to prevent it.
 
-Unsloth loads from a folder only: the first of its variants writes the random weights into --scratch (13 GB
-for 7B; a folder in memory is quickest) and the other finds them there. Give the first one a longer limit.
+Unsloth loads from a folder: its config is written into --scratch, and its weights are made at random instead
+of read. Where that fails they are written too, and loaded (13 GB for 7B, 26 GB for 13B); it is said then.
 
 Needs: pip install -c constraints.txt -e ".[train,bench]"; Liger and Unsloth for their variants.
 """
@@ -31,6 +31,7 @@ SYSTEMS = {
     "peft": "peft",
     "peft_ckpt": "peft",
     "liger": "liger",
+    "liger_ckpt": "liger",
     "unsloth_plain": "unsloth",
     "unsloth_ckpt": "unsloth",
 }

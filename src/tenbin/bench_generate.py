@@ -14,7 +14,8 @@ from tenbin.bench import TrainBench
 from tenbin.bench_generate_plan import GeneratePlan, plan_generation
 from tenbin.bench_generate_works import RATES, GenerateWork, rates
 from tenbin.config import LoraConfig
-from tenbin.generate.batching import BatchGenerator, Request
+from tenbin.generate.batching import BatchGenerator, Request, most_shared
+from tenbin.generate.schedule import slots_needed
 from tenbin.memory import CPU_PASS_TOKENS, GPU_PASS_TOKENS, MIB
 from tenbin.models.lora import add_adapter, remove_adapter
 
@@ -36,6 +37,10 @@ class Answering:
     """Answers written at once."""
     graphs: bool = True
     """CUDA graphs, where there is a GPU."""
+    warm_up: float = WARM_UP_SHARE
+    """Share of the prompts that are answered before anything is counted."""
+    laid_out: bool = False
+    """The cache is laid out anew for every run, within its time, as each validation of a study does."""
 
 
 def measure_generation(built: TrainBench, work: GenerateWork, how: Answering) -> dict[str, Any]:
@@ -63,22 +68,24 @@ def _timed(
     built: TrainBench, work: GenerateWork, how: Answering, plan: GeneratePlan, adapter: str | None
 ) -> dict[str, Any]:
     """`run_seconds` after `warm_up_s`, or the `reason` of none; a `note` where memory was short."""
-    generator = BatchGenerator(
-        built.decoder,
-        cache_tokens=plan.cache_tokens,
-        end_ids=(),
-        most_tokens=_most_tokens(built, how),
-        most_rows=how.most_rows,
-        graphs=how.graphs,
-    )
-    requests = [Request(index, ids, work.new_tokens, adapter) for index, ids in enumerate(work.prompts)]
+    requests, notes = _requests(work, adapter), []
     seconds: list[float] = []
-    few = max(1, round(WARM_UP_SHARE * len(requests)))
+    few = max(1, round(how.warm_up * len(requests)))
+    generator = None
     for asked in (requests[:few], *[requests] * how.runs):
         _wait(built)
         started = time.perf_counter()
+        if generator is None:
+            generator = _generator(built, how, plan)
+            if not how.laid_out:
+                started = time.perf_counter()
         answers = list(generator.run(asked))
         _wait(built)
+        if how.laid_out:
+            notes += generator.notes
+            generator = None  # its cache is free
+            if built.device.kind == "cuda":  # as a study does: training wants the cache's place
+                torch.cuda.empty_cache()
         seconds.append(time.perf_counter() - started)
         errors = [answer.error for answer in answers if answer.reason == "error"]
         if errors:
@@ -86,6 +93,7 @@ def _timed(
         lengths = {len(answer.new_ids) for answer in answers}
         assert len(answers) == len(asked), f"{len(answers)} answers to {len(asked)} prompts"
         assert lengths == {work.new_tokens}, f"answers of {lengths} tokens"
+    notes += generator.notes if generator is not None else []
     roof = built.device.warm_rate()
     first, *counted = (round(s, 6) for s in seconds)
     found: dict[str, Any] = {
@@ -93,7 +101,22 @@ def _timed(
         "warm_up_s": first,
         "roof_tflops": float(f"{roof / 1e12:.4g}"),
     }
-    return found | ({"note": "; ".join(generator.notes)} if generator.notes else {})
+    return found | ({"note": "; ".join(notes)} if notes else {})
+
+
+def _generator(built: TrainBench, how: Answering, plan: GeneratePlan) -> BatchGenerator:
+    return BatchGenerator(
+        built.decoder,
+        cache_tokens=plan.cache_tokens,
+        end_ids=(),
+        most_tokens=_most_tokens(built, how),
+        most_rows=how.most_rows,
+        graphs=how.graphs,
+    )
+
+
+def _requests(work: GenerateWork, adapter: str | None) -> list[Request]:
+    return [Request(index, ids, work.new_tokens, adapter) for index, ids in enumerate(work.prompts)]
 
 
 def _memory(built: TrainBench, plan: GeneratePlan, how: Answering) -> dict[str, Any]:
@@ -114,7 +137,7 @@ def _memory(built: TrainBench, plan: GeneratePlan, how: Answering) -> dict[str, 
 def _plan(built: TrainBench, work: GenerateWork, how: Answering) -> GeneratePlan:
     return plan_generation(
         built.shape,
-        needed_tokens=work.prompt_tokens + len(work.prompts) * work.new_tokens,
+        needed_tokens=slots_needed(_requests(work, None), most_shared(built.decoder)),
         longest=work.longest,
         most_tokens=_most_tokens(built, how),
         cap_bytes=built.cap_bytes,

@@ -111,7 +111,7 @@ def test_every_line_with_what_is_to_be_known_of_it(read):
     assert "| 7B JSQuAD | transformers, generate | 0 | 16 | 83.0 | 415 | 12,450 | - |" in rows
     assert rows.count("900 of 4,442 prompts, at random") == 3
     assert "| - | - | - | 45,900 | - | - | vllm is not installed |" in rows
-    assert "7.0% of an epoch: 8.0 s beside 114.3 s |" in rows
+    assert "7.0% of an epoch: 8.00 s beside 114.3 s |" in rows
     assert rows.count("no CUDA graphs") == 1
     assert rows.count("| 550.0 |") == 1
     assert len({row.count("|") for row in rows.splitlines()}) == 1

@@ -7,6 +7,7 @@ from tests.models.tiny import FAMILIES, tiny_model
 
 from tenbin.config import LoraConfig
 from tenbin.decoder.reader import Reader
+from tenbin.generate.batching import BatchGenerator
 from tenbin.generate.local import LocalGenerator
 from tenbin.models.encode import Encoder
 from tenbin.models.lora import activate, add_adapter, remove_adapter, trainable
@@ -20,8 +21,8 @@ class LetterTokenizer:
     name_or_path = "letters"
     chat_template = None
 
-    def __call__(self, text, add_special_tokens=True):
-        return {"input_ids": [3 + (ord(c) * 7) % 94 for c in text]}
+    def __call__(self, texts, add_special_tokens=True):
+        return {"input_ids": [[3 + (ord(c) * 7) % 94 for c in text] for text in texts]}
 
     def decode(self, ids, skip_special_tokens=True):
         return "".join(chr(0x3041 + i - 3) if i >= 3 else "" for i in ids)
@@ -68,6 +69,22 @@ def test_greedy_equals_transformers_token_for_token(family, batch_size):
 def test_every_prompt_is_answered_once():
     ours = generator("llama", 2)
     assert sorted(i for i, _ in ours.generate(PROMPTS, GenerationConfig(max_new_tokens=3))) == [0, 1, 2, 3, 4]
+
+
+def test_the_cache_is_as_large_as_what_differs(monkeypatch):
+    sizes = []
+    laid_out = BatchGenerator.__init__
+
+    def noted(self, decoder, *, cache_tokens, **options):
+        sizes.append(cache_tokens)
+        laid_out(self, decoder, cache_tokens=cache_tokens, **options)
+
+    monkeypatch.setattr(BatchGenerator, "__init__", noted)
+    ours = generator("llama", 8)
+    alike = [[Message("user", "い" * 60 + end)] for end in ("ろ", "は", "に")]
+    lengths = [len(ours.encoder.prompt(messages)[0]) for messages in alike]
+    assert len(list(ours.generate(alike, GenerationConfig(max_new_tokens=2)))) == 3
+    assert sizes == [sum(lengths) + 3 * 2 - 2 * 60]
 
 
 def test_a_stop_text_ends_an_answer_and_is_not_part_of_it():

@@ -125,7 +125,7 @@ def test_all_one_token_answers_make_a_distribution():
     found = torch.tensor(list(local(tiny("gpt2"), batch_size=100).loglikelihood(asked("いろは", *letters))))
     with torch.inference_mode():
         logits = tiny_model("gpt2", torch.float64)(
-            torch.tensor([LetterTokenizer()("いろは")["input_ids"]])
+            torch.tensor(LetterTokenizer()(["いろは"])["input_ids"])
         ).logits
     others = logits[0, -1].softmax(-1)[:3].sum()
     assert float(found.exp().sum() + others) == pytest.approx(1)

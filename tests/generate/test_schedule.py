@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tenbin.decoder.slots import Slots
-from tenbin.generate.schedule import Request, Schedule
+from tenbin.generate.schedule import Request, Schedule, slots_needed
 
 HEADER = tuple(range(40))
 
@@ -105,6 +105,31 @@ def test_a_shared_beginning_is_read_once_and_stays_until_the_last_is_answered():
         held.append(200 - slots.free)
         steps = schedule.next(500)
     assert held == [40 + 7 + 8, 40 + 8, 0]
+
+
+@settings(deadline=None)
+@given(REQUESTS, st.sampled_from([None, 30, 60]), st.integers(1, 70))
+def test_a_cache_of_what_is_needed_holds_all_at_once(asked, most_shared, most_tokens):
+    requests = [
+        Request(i, prompt(i % 5, length, shared), new, adapter)
+        for i, (length, shared, new, adapter) in enumerate(asked)
+    ]
+    size = slots_needed(requests, most_shared)
+    assert max(len(r.ids) + r.max_new_tokens for r in requests) <= size
+    assert size <= sum(len(r.ids) + r.max_new_tokens for r in requests)
+    schedule = Schedule(requests, Slots(size), most_rows=len(requests), most_shared=most_shared)
+    steps = schedule.next(10_000)
+    assert sum(piece.predicts for _, piece in steps) == len(requests), "none has to wait"
+    schedule = Schedule(requests, slots := Slots(size), most_rows=len(requests), most_shared=most_shared)
+    _, sizes = finish(schedule, Book(size), frozenset(range(10)), most_tokens)
+    assert sum(sizes) <= size, "nothing is read twice"
+    assert slots.free == size
+
+
+def test_a_cache_need_not_hold_a_shared_beginning_twice():
+    requests = [Request(i, prompt(i, 5, 40), 3) for i in range(3)]
+    assert slots_needed(requests, None) == 40 + 3 * (5 + 3)
+    assert slots_needed(requests, 47) == 3 * (45 + 3)  # a window would cut it
 
 
 def test_an_answer_that_ends_makes_room_at_once():

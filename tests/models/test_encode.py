@@ -6,7 +6,7 @@ from tests.real_parts import encoders
 from tenbin.models.encode import Encoder
 from tenbin.tasks import classification, reading, summarization
 from tenbin.tasks.base import PromptTemplate
-from tenbin.types import Example
+from tenbin.types import Example, Message
 
 CATEGORIES = ("positive", "negative")
 CLASSIFICATION = {"text": "朝食の焼き魚が美味しかったです。Wi-Fiは少し遅い…。"}
@@ -41,6 +41,20 @@ def test_training_and_generation_meet_the_same_prompt(encoder, task, inputs, ref
     example = Example(id="1", inputs=inputs, references=(reference,))
     encoded = encoder.example(task, example)
     assert encoded.prompt_ids == encoder.prompt(task.prompt(example))[0]
+
+
+@pytest.mark.parametrize("encoder", encoders())
+def test_prompts_are_encoded_together_as_each_alone(encoder):
+    asked = [
+        task.prompt(Example(id="1", inputs=inputs, references=(reference,)))
+        for task, inputs, reference in CASES
+    ]
+    asked += [[Message("user", "終わりに空白  ")], [Message("user", "あ"), Message("user", "い ")]]
+    found = encoder.prompts(asked)
+    assert found == [encoder.prompt(messages) for messages in asked]
+    assert [lead for _, lead in found[-2:]] == ["  ", " "]
+    assert len({ids for ids, _ in found}) == len(asked)
+    assert encoder.prompts([]) == []
 
 
 @pytest.mark.parametrize("encoder", encoders())

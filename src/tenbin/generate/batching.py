@@ -57,8 +57,7 @@ class BatchGenerator:
         """Passes that are begun before the tokens of the first are known, where prompts fill them."""
         self.notes: list[str] = []
         """What was done with less memory than asked for."""
-        windows = [block.window for block in decoder.blocks if block.window is not None]
-        self._most_shared = min(windows, default=None)
+        self._most_shared = most_shared(decoder)
 
     @property
     def cache_tokens(self) -> int:
@@ -156,6 +155,11 @@ class BatchGenerator:
         ]
         if problems:
             raise ModelError(problems)
+
+
+def most_shared(decoder: Decoder) -> int | None:
+    """Tokens of the longest prompt and answer that may share a beginning: no window may cut it. None: any."""
+    return min((block.window for block in decoder.blocks if block.window is not None), default=None)
 
 
 def _cannot(request: Request, cache_tokens: int) -> str | None:

@@ -8,8 +8,9 @@ import torch
 from tenbin.decoder.decoder import Decoder
 from tenbin.errors import ModelError, Problem
 from tenbin.generate import local_likelihood
-from tenbin.generate.batching import Answer, BatchGenerator, Request
+from tenbin.generate.batching import Answer, BatchGenerator, Request, most_shared
 from tenbin.generate.room import cache_tokens_here
+from tenbin.generate.schedule import slots_needed
 from tenbin.generate.stopping import first_stop
 from tenbin.memory_reading import CPU_PASS_TOKENS, GPU_PASS_TOKENS, MOST_ROWS
 from tenbin.models.encode import Encoder
@@ -75,8 +76,7 @@ class LocalGenerator:
         assert config.temperature == 0, "only greedy decoding"
         adapter = self._adapter()
         requests, lengths = [], {}
-        for index, messages in enumerate(prompts):
-            ids, _ = self.encoder.prompt(messages)
+        for index, (ids, _) in enumerate(self.encoder.prompts(prompts)):
             if self.max_positions is not None and len(ids) + config.max_new_tokens > self.max_positions:
                 yield index, _too_long(len(ids), config.max_new_tokens, self.max_positions)
             else:
@@ -154,7 +154,7 @@ class LocalGenerator:
     def _batch(self, requests: Sequence[Request]) -> BatchGenerator:
         """With a cache as large as these requests need and the limits and the memory allow."""
         rooms = [len(request.ids) + request.max_new_tokens for request in requests]
-        wanted = sum(rooms)
+        wanted = slots_needed(requests, most_shared(self.decoder))
         if self.batch_tokens is not None:
             wanted = min(wanted, max(self.batch_tokens, *rooms))
         pass_tokens = GPU_PASS_TOKENS if self._gpu else CPU_PASS_TOKENS

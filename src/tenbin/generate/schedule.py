@@ -268,6 +268,11 @@ def _reason(
     return "length" if len(place.new_ids) >= place.request.max_new_tokens else None
 
 
+def slots_needed(requests: Sequence[Request], most_shared: int | None) -> int:
+    """Slots that hold all prompts and answers at once, what several begin with held once; see `Schedule`."""
+    return sum(place.room for group in _by_adapter(requests) for place in _places(group, most_shared))
+
+
 def _by_adapter(requests: Sequence[Request]) -> Iterator[list[Request]]:
     """The requests of each adapter, those of none first: each has keys and values of its own."""
     for name in sorted(
