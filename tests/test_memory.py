@@ -295,6 +295,18 @@ def test_what_training_takes_is_the_plans_total(base, config, tokens):
         assert planned.training_bytes(tokens) == planned.total_bytes
 
 
+@pytest.mark.parametrize("base", ["same", "fp8", "nf4"])
+@pytest.mark.parametrize("config", [LLAMA_7B, LLAMA_13B, GPT2_13B])
+@pytest.mark.parametrize("tokens", [2048, 4096, 32_768, 65_536])
+def test_no_plan_goes_over_its_cap(base, config, tokens):
+    """Whatever is left between the levels: the last block that is raised spares the most work, and room."""
+    for cap_mib in range(24_000, 80_000, 1_300):
+        planned = plan(config, tokens, cap_mib, base)
+        levels = planned.levels.choose(tokens)
+        assert levels == sorted(levels)
+        assert planned.fits or set(levels) == {HOST}
+
+
 def test_the_losses_have_their_room_too():
     """A large vocabulary, narrow blocks: logits are what is largest, and nothing is kept in their place."""
     small = LLAMA_7B | {"hidden_size": 64, "intermediate_size": 64, "num_attention_heads": 1}

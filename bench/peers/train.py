@@ -73,11 +73,10 @@ def measure(peer, work, num_steps, alarm):
     try:
         wait(device)
         started, before = time.perf_counter(), None
-        for number in range(num_steps + 1):
-            now = None
-            if number < num_steps:
-                batch, *counts = made[number % len(made)]
-                now = peer.step(optimizer, batch), counts
+        # The last of so many is not counted: a step that waits for the GPU itself leaves nothing to wait for.
+        for number in range(num_steps + (device.kind != "cpu")):
+            batch, *counts = made[number % len(made)]
+            now = peer.step(optimizer, batch), counts
             if device.kind == "cpu":
                 before, now = now, None
             with alarm.later():

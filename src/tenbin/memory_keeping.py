@@ -74,7 +74,7 @@ class KeepLevels:
                     continue
                 kept[i] = level
                 more = (self.token_bytes[level] - self.token_bytes[level - 1]) * num_tokens
-                if held + more + self._beside(num_tokens, kept[0], level) <= self.room_bytes:
+                if held + more + self._beside(num_tokens, min(kept), level) <= self.room_bytes:
                     held += more
                 else:
                     kept[i] = level - 1

@@ -339,6 +339,7 @@ import sys
 import torch
 from tests.gpu.test_decoder_gpu import BIG, DEVICE, examples, jobs_of, some_model, with_adapters
 from tenbin.decoder.decoder import Decoder
+from tenbin.device import find_device
 from tenbin.train.room import Room
 from tenbin.train.step import train_step
 
