@@ -42,6 +42,42 @@ def _sees(rows, keys, own, first, last, is_own, end, window, WINDOW: tl.constexp
 
 
 @triton.jit
+def _keys_of_rows(bounds, rows, there, begin, T, BM: tl.constexpr, BN: tl.constexpr):
+    """Bounds of a tile's rows; the two runs of keys that they see, [own_low, own_high) and [low, high), and how many
+    tiles of keys each has.
+    """
+    own = tl.load(bounds + rows, mask=there, other=0)
+    first = tl.load(bounds + 2 * T + rows, mask=there, other=0)
+    last = tl.load(bounds + 3 * T + rows, mask=there, other=0)
+    own_low, own_high = tl.load(bounds + begin), tl.minimum(begin + BM, T)
+    low, high = _run(first, last)
+    num_own = tl.cdiv(own_high - own_low, BN)
+    num_before = tl.where(high > low, tl.cdiv(high - low, BN), 0)
+    return own, first, last, own_low, own_high, low, high, num_own, num_before
+
+
+@triton.jit
+def _tile_of_keys(
+    k, v, i, num_own, own_low, own_high, low, high, rows, own, first, last, window, k_t, k_h, v_t, v_h, kv_head,
+    D: tl.constexpr, WIDTH: tl.constexpr, BN: tl.constexpr, WINDOW: tl.constexpr,
+):
+    """The i-th tile of keys and values that a tile of rows sees, and which of the rows see which."""
+    is_own = i < num_own
+    start = tl.where(is_own, own_low + i * BN, low + (i - num_own) * BN)
+    end = tl.where(is_own, own_high, high)
+    n = tl.arange(0, WIDTH)
+    keys = start + tl.arange(0, BN)
+    place = keys.to(tl.int64)
+    held = (keys < end)[:, None] & (n < D)[None, :]
+    y = tl.load(k + place[:, None] * k_t + kv_head * k_h + n[None, :], mask=held, other=0.0)
+    z = tl.load(v + place[:, None] * v_t + kv_head * v_h + n[None, :], mask=held, other=0.0)
+    seen = _sees(
+        rows[:, None], keys[None, :], own[:, None], first[:, None], last[:, None], is_own, end, window, WINDOW
+    )
+    return y, z, seen
+
+
+@triton.jit
 def _store_head(
     flat, x, cos, sin, rows, there, head, stride, D: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr,
     TURN: tl.constexpr,
@@ -76,29 +112,18 @@ def _forward_kernel(
     there, inside = rows < T, n < D
     mask = there[:, None] & inside[None, :]
     r64 = rows.to(tl.int64)
-    own = tl.load(bounds + rows, mask=there, other=0)
-    first = tl.load(bounds + 2 * T + rows, mask=there, other=0)
-    last = tl.load(bounds + 3 * T + rows, mask=there, other=0)
-    own_low, own_high = tl.load(bounds + begin), tl.minimum(begin + BM, T)
-    low, high = _run(first, last)
-    num_own = tl.cdiv(own_high - own_low, BN)
-    num_before = tl.where(high > low, tl.cdiv(high - low, BN), 0)
+    own, first, last, own_low, own_high, low, high, num_own, num_before = _keys_of_rows(
+        bounds, rows, there, begin, T, BM, BN
+    )
     x = tl.load(q + r64[:, None] * q_t + head * q_h + n[None, :], mask=mask, other=0.0)
     most = tl.full([BM], -1e30, tl.float32)
     total = tl.zeros([BM], tl.float32)
     acc = tl.zeros([BM, WIDTH], tl.float32)
     rate = scale * 1.4426950408889634
     for i in range(0, num_own + num_before):
-        is_own = i < num_own
-        start = tl.where(is_own, own_low + i * BN, low + (i - num_own) * BN)
-        end = tl.where(is_own, own_high, high)
-        keys = start + tl.arange(0, BN)
-        place = keys.to(tl.int64)
-        held = (keys < end)[:, None] & inside[None, :]
-        y = tl.load(k + place[:, None] * k_t + (head // GROUP) * k_h + n[None, :], mask=held, other=0.0)
-        z = tl.load(v + place[:, None] * v_t + (head // GROUP) * v_h + n[None, :], mask=held, other=0.0)
-        seen = _sees(
-            rows[:, None], keys[None, :], own[:, None], first[:, None], last[:, None], is_own, end, window, WINDOW
+        y, z, seen = _tile_of_keys(
+            k, v, i, num_own, own_low, own_high, low, high, rows, own, first, last, window, k_t, k_h, v_t, v_h,
+            head // GROUP, D, WIDTH, BN, WINDOW,
         )
         s = tl.where(seen, tl.dot(x, tl.trans(y), input_precision=PRECISION) * rate, -1e30)
         higher = tl.maximum(most, tl.max(s, 1))
@@ -126,13 +151,9 @@ def _queries_kernel(
     there, inside = rows < T, n < D
     mask = there[:, None] & inside[None, :]
     r64 = rows.to(tl.int64)
-    own = tl.load(bounds + rows, mask=there, other=0)
-    first = tl.load(bounds + 2 * T + rows, mask=there, other=0)
-    last = tl.load(bounds + 3 * T + rows, mask=there, other=0)
-    own_low, own_high = tl.load(bounds + begin), tl.minimum(begin + BM, T)
-    low, high = _run(first, last)
-    num_own = tl.cdiv(own_high - own_low, BN)
-    num_before = tl.where(high > low, tl.cdiv(high - low, BN), 0)
+    own, first, last, own_low, own_high, low, high, num_own, num_before = _keys_of_rows(
+        bounds, rows, there, begin, T, BM, BN
+    )
     here = (r64[:, None] * tl.num_programs(1) + head) * D + n[None, :]
     x = tl.load(q + r64[:, None] * q_t + head * q_h + n[None, :], mask=mask, other=0.0)
     g = tl.load(grad + r64[:, None] * g_t + head * g_h + n[None, :], mask=mask, other=0.0)
@@ -144,16 +165,9 @@ def _queries_kernel(
     acc = tl.zeros([BM, WIDTH], tl.float32)
     rate = scale * 1.4426950408889634
     for i in range(0, num_own + num_before):
-        is_own = i < num_own
-        start = tl.where(is_own, own_low + i * BN, low + (i - num_own) * BN)
-        end = tl.where(is_own, own_high, high)
-        keys = start + tl.arange(0, BN)
-        place = keys.to(tl.int64)
-        held = (keys < end)[:, None] & inside[None, :]
-        y = tl.load(k + place[:, None] * k_t + (head // GROUP) * k_h + n[None, :], mask=held, other=0.0)
-        z = tl.load(v + place[:, None] * v_t + (head // GROUP) * v_h + n[None, :], mask=held, other=0.0)
-        seen = _sees(
-            rows[:, None], keys[None, :], own[:, None], first[:, None], last[:, None], is_own, end, window, WINDOW
+        y, z, seen = _tile_of_keys(
+            k, v, i, num_own, own_low, own_high, low, high, rows, own, first, last, window, k_t, k_h, v_t, v_h,
+            head // GROUP, D, WIDTH, BN, WINDOW,
         )
         s = tl.dot(x, tl.trans(y), input_precision=PRECISION) * rate
         p = tl.where(seen, tl.exp2(s - sums[:, None]), 0.0)
