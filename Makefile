@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check format model clean
+.PHONY: demo test check lint format model clean
 
 demo: .venv/installed-train
 	$(BIN)/tenbin demo --yes
@@ -17,12 +17,14 @@ test: .venv/installed-dev model
 	bash tests/setup.sh
 	$(BIN)/python -m pytest -n 2 -m "not gpu"
 
-# The quick half: what a commit must pass.
-check: .venv/installed-dev
+lint: .venv/installed-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The quick half: what a commit must pass.
+check: lint
 	$(BIN)/python -m pytest -n 2 -m "not gpu and not model and not browser and not slow"
 
 # The real model of the demo and of the tests marked `model`, into the user's cache.
