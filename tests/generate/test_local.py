@@ -106,7 +106,8 @@ def test_a_prompt_that_does_not_fit_is_an_error_not_an_answer():
     assert found[1].error is None
 
 
-def test_what_takes_too_much_memory_is_read_in_pieces_or_is_an_error(monkeypatch):
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
+def test_what_takes_too_much_memory_is_read_in_pieces_or_is_an_error(monkeypatch, error):
     """A device that has memory for three tokens at once, and for none where a certain one comes."""
     ours = generator("llama", 3)
     expected = dict(ours.generate(PROMPTS, GenerationConfig(max_new_tokens=4)))
@@ -115,7 +116,7 @@ def test_what_takes_too_much_memory_is_read_in_pieces_or_is_an_error(monkeypatch
 
     def small(self, pieces):
         if sum(len(piece.ids) for piece in pieces) > 3 or any(too_large in piece.ids for piece in pieces):
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise error("CUDA error: out of memory")
         return read(self, pieces)
 
     monkeypatch.setattr(Reader, "read", small)

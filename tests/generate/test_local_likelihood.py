@@ -99,14 +99,15 @@ def test_a_prompt_is_computed_once_for_all_its_answers(monkeypatch):
     assert read == [6 + 1 + 1 + 2 + 2]  # the prompt less its last token; that one, and all but each last
 
 
-def test_what_takes_too_much_memory_is_computed_in_parts(monkeypatch):
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
+def test_what_takes_too_much_memory_is_computed_in_parts(monkeypatch, error):
     ours = local(tiny("llama"))
     expected = dict(ours.answer_likelihoods(PAIRS))
     losses = Decoder.losses
 
     def small(self, batch, *rest, **options):
         if batch.num_tokens > 13:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise error("CUDA error: out of memory")
         return losses(self, batch, *rest, **options)
 
     monkeypatch.setattr(Decoder, "losses", small)
@@ -116,6 +117,15 @@ def test_what_takes_too_much_memory_is_computed_in_parts(monkeypatch):
     assert found[3].error == "prompt (12 tokens) and answer need more memory than there is"
     for i in set(found) - {3}:
         assert found[i].nats == pytest.approx(expected[i].nats, abs=1e-9)
+
+
+def test_another_error_is_not_taken_for_too_little_memory(monkeypatch):
+    def wrong(self, batch, *rest, **options):
+        raise RuntimeError("an index out of range")
+
+    monkeypatch.setattr(Decoder, "losses", wrong)
+    with pytest.raises(RuntimeError, match="index"):
+        dict(local(tiny("llama")).answer_likelihoods(PAIRS))
 
 
 def test_all_one_token_answers_make_a_distribution():

@@ -24,6 +24,7 @@ from tenbin.decoder import decoder as decoder_module
 from tenbin.decoder.block import Keep
 from tenbin.decoder.decoder import Decoder
 from tenbin.decoder.linear import LinearGroup
+from tenbin.decoder.shortage import is_shortage
 from tenbin.errors import BudgetError, Interrupted
 from tenbin.memory import KeepLevels
 from tenbin.runs import Run
@@ -31,7 +32,6 @@ from tenbin.train import engine
 from tenbin.train.engine import train
 from tenbin.train.job import TrainJob
 from tenbin.train.room import Room
-from tenbin.train.shortage import is_shortage
 
 DROPOUT = [0.0, 0.2]
 

@@ -22,6 +22,7 @@ from tenbin.decoder.fixed import FixedRow, Shape
 from tenbin.decoder.linear import Routing
 from tenbin.decoder.pack import placed
 from tenbin.decoder.passing import Pass
+from tenbin.decoder.recording import recorded
 
 MOST_GRAPHS = 24
 """Recorded at once; the one that was longest without use goes first."""
@@ -128,16 +129,9 @@ class Replays:
         torch.cuda.empty_cache()  # while a graph is recorded no memory of others can be taken
         there = next((other.graph for other in self._known.values() if other.graph is not None), None)
         pool = there.pool() if there is not None else torch.cuda.graph_pool_handle()
-        graph = torch.cuda.CUDAGraph()
-        stream = torch.cuda.current_stream(self._device)
-        try:
-            with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
-                result = known.work()
-        except BaseException:
-            self._failed = True  # also where the driver has no room for what is launched, which no pool holds
-            torch.cuda.set_stream(stream)  # `torch.cuda.graph` does not go back where its own end fails
-            raise
-        known.graph, known.result = graph, result
+        self._failed = True  # also where the driver has no room for what is launched, which no pool holds
+        known.graph, known.result = recorded(known.work, pool, self._device)
+        self._failed = False
 
 
 def _inputs(row: FixedRow) -> list[Tensor]:

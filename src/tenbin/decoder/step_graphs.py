@@ -22,6 +22,8 @@ from tenbin.decoder.layout import longest_run
 from tenbin.decoder.linear import Routing
 from tenbin.decoder.pack import placed
 from tenbin.decoder.reading import Piece, Reading
+from tenbin.decoder.recording import recorded
+from tenbin.decoder.shortage import is_shortage
 
 WORTH_A_GRAPH = 8
 """Passes of the same sizes before a graph is made for them."""
@@ -204,10 +206,11 @@ class StepGraphs:
             torch.cuda.current_stream(device).wait_stream(stream)
             if self._pool is None:
                 self._pool = torch.cuda.graph_pool_handle()
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=self._pool):
-                following = run(step.reading(tokens, spans))  # anew: nothing of the first run is in it
-        except torch.OutOfMemoryError:
+            # Anew: nothing of the first run is in it.
+            graph, following = recorded(lambda: run(step.reading(tokens, spans)), self._pool, device)
+        except RuntimeError as error:
+            if not is_shortage(error):
+                raise
             self.off = True
             return None
         return _Graph(graph, tokens, spans, following)

@@ -7,6 +7,7 @@ import torch
 
 from tenbin.decoder.decoder import Decoder
 from tenbin.decoder.reader import Following, Reader
+from tenbin.decoder.shortage import is_shortage
 from tenbin.decoder.slots import Slots
 from tenbin.errors import ModelError, Problem
 from tenbin.generate.schedule import Answer, Request, Schedule, Step, Stopped
@@ -116,8 +117,9 @@ class BatchGenerator:
             num_tokens = sum(len(piece.ids) for _, piece in steps)
             try:
                 following = self.reader.read([piece for _, piece in steps])
-            except torch.OutOfMemoryError:
-                pass  # out of the handler, whose traceback holds the tensors of the failed pass
+            except RuntimeError as error:
+                if not is_shortage(error):
+                    raise  # else out of the handler, whose traceback holds the tensors of the failed pass
             else:
                 self._fitted = max(self._fitted, num_tokens)
                 schedule.begin(steps)

@@ -6,6 +6,7 @@ from functools import cache
 import torch
 
 from tenbin.decoder.decoder import Decoder
+from tenbin.decoder.shortage import is_shortage
 from tenbin.errors import ModelError, Problem
 from tenbin.generate import local_likelihood
 from tenbin.generate.batching import Answer, BatchGenerator, Request, most_shared
@@ -169,8 +170,8 @@ class LocalGenerator:
                     most_tokens=pass_tokens,
                     most_rows=self.batch_size or MOST_ROWS,
                 )
-            except torch.OutOfMemoryError:
-                if num_tokens == 1:
+            except RuntimeError as error:
+                if num_tokens == 1 or not is_shortage(error):
                     raise
             num_tokens -= max(1, num_tokens // 4)
             self.notes.append(f"a cache of {num_tokens} tokens")

@@ -15,6 +15,7 @@ from tenbin.decoder.decoder import Decoder
 from tenbin.decoder.layout import Layout
 from tenbin.decoder.linear import Routing
 from tenbin.decoder.pack import PackedBatch, join
+from tenbin.decoder.shortage import is_shortage
 from tenbin.models.encode import Encoder
 from tenbin.types import AnswerLikelihood, Message
 
@@ -82,7 +83,9 @@ def answer_likelihoods(
         chosen = _take(waiting, most_answers, most_tokens)
         try:
             found = _compute(decoder, adapter, chosen)
-        except torch.OutOfMemoryError:
+        except RuntimeError as raised:
+            if not is_shortage(raised):
+                raise
             found = None
         if found is not None:
             yield from found

@@ -11,6 +11,7 @@ from tenbin.config import ModelConfig, resolve_path
 from tenbin.data.inspection import TokenCounter
 from tenbin.decoder.base_types import make_frozen, move_rest
 from tenbin.decoder.decoder import Decoder
+from tenbin.decoder.shortage import is_shortage
 from tenbin.device import Device, find_device
 from tenbin.errors import BudgetError
 from tenbin.models.adapters import read_adapter
@@ -26,7 +27,6 @@ from tenbin.study.planning import ModelPlan, plan_model
 from tenbin.study.prepare import Prepared
 from tenbin.study.screen import Screen
 from tenbin.study.specs import run_specs
-from tenbin.train.shortage import is_shortage
 from tenbin.types import GenerationConfig, Message
 
 ADAPTER = "given"

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 
 from tenbin.decoder.decoder import Decoder
+from tenbin.decoder.shortage import is_shortage
 from tenbin.errors import BudgetError, Interrupted, Problem
 from tenbin.models.encode import Encoded
 from tenbin.runs import EpochRecord, Run, evaluation_from_json
 from tenbin.train.checkpoint import read_checkpoint, write_checkpoint
 from tenbin.train.job import StepStats, TrainJob
 from tenbin.train.room import Room
-from tenbin.train.shortage import is_shortage
 from tenbin.train.step import Pending, begin_step
 from tenbin.types import EvalResult
 

@@ -15,12 +15,12 @@ import torch
 from tenbin.config import TrainingConfig
 from tenbin.decoder.decoder import Decoder
 from tenbin.decoder.fixed import MOST_TOKENS
+from tenbin.decoder.shortage import is_shortage
 from tenbin.memory import MIB, KeepLevels, MemoryPlan
 from tenbin.models.encode import Encoded
 from tenbin.train.job import Ahead, TrainJob
 from tenbin.train.packing import alone, bundles, num_tokens
 from tenbin.train.room import Room
-from tenbin.train.shortage import is_shortage
 from tenbin.train.step import train_step
 
 SPARE_SHARE = 0.01

@@ -15,11 +15,11 @@ from tenbin.decoder.fixed import MOST_TOKENS, FixedRow, in_cudnn_steps
 from tenbin.decoder.layout import Run
 from tenbin.decoder.linear import Routing
 from tenbin.decoder.pack import PackedBatch, join, placed
+from tenbin.decoder.shortage import is_shortage
 from tenbin.models.encode import Encoded
 from tenbin.train.job import Ahead, StepStats, TrainJob
 from tenbin.train.packing import alone, bundles, micro_batches, pack
 from tenbin.train.room import Room
-from tenbin.train.shortage import is_shortage
 
 Draws = tuple[tuple[int, int, int], ...]
 """(start, end, number) of runs of tokens that draw one mask, see `Routing`."""
