@@ -106,9 +106,7 @@ def attend(
         return _cudnn(q, k, v, scale)
     if plan.across is not None:
         assert window is None or plan.longest_shared <= window, "a window would cut a shared prefix"
-    if plan.bounds is not None and tree_attention.serves(q):
-        from tenbin.decoder import tree_attention_kernels as kernels
-
+    if (kernels := _tree_kernels(q, plan)) is not None:
         out, sums = kernels.forward(q, k, v, plan.bounds, scale=scale, window=window)
         return Attended(out, sums.t())
     out, log_sum = _forward(q, k, v, plan.own, scale=scale, causal=True, window=window)
@@ -138,9 +136,7 @@ def attend_backward(
     if attended.random_state:
         return heads_gradient(*_cudnn_backward(grad, q, k, v, attended, scale), *tables)
     out, log_sum = attended.out, attended.log_sum
-    if plan.bounds is not None and tree_attention.serves(q):
-        from tenbin.decoder import tree_attention_kernels as kernels
-
+    if (kernels := _tree_kernels(q, plan)) is not None:
         flat: Tensor = kernels.backward(
             grad, q, k, v, out, log_sum.t(), plan.bounds, scale=scale, window=window, tables=tables
         )
@@ -220,6 +216,15 @@ def _backward(
         **_flash_window(window, spans),
     )
     return grads
+
+
+def _tree_kernels(q: Tensor, plan: Plan) -> ModuleType | None:
+    """What attends in one pass to a row of short segments; None: the row or the device is not for it."""
+    if plan.bounds is None or not tree_attention.serves(q):
+        return None
+    from tenbin.decoder import tree_attention_kernels
+
+    return tree_attention_kernels
 
 
 def without_flash(q: Tensor) -> ModuleType | None:

@@ -10,12 +10,12 @@ Source: flash attention (Dao et al. 2022, arXiv 2205.14135), its backward pass i
 
 # fmt: off
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+
+from tenbin.decoder.low_rank_kernels import precision
 
 # `bounds` (6, T) int32 of every token: its segment from 0 to 1, its prefix from 2 to 3, and, where it is a
 # prefix's, the branches that see it from 4 to 5; what there is none of begins and ends at 0.
@@ -244,7 +244,7 @@ def forward(
     bm, bn, warps, stages = _FORWARD
     _forward_kernel[(triton.cdiv(rows, bm), heads)](
         q, k, v, out, log_sum, bounds, rows, scale, window or 0, *_strides(q, k, v), heads // k.shape[1], d,
-        triton.next_power_of_2(d), bm, bn, window is not None, _precision(q), num_warps=warps, num_stages=stages,
+        triton.next_power_of_2(d), bm, bn, window is not None, precision(q), num_warps=warps, num_stages=stages,
     )
     return out, log_sum
 
@@ -269,12 +269,12 @@ def backward(
     bm, bn, warps, stages = _QUERIES
     _queries_kernel[(triton.cdiv(rows, bm), heads)](
         grad, q, k, v, out, log_sum, delta, flat, q if cos is None else cos, q if sin is None else sin, bounds, rows, scale, window or 0, *rest, bm, bn,
-        window is not None, _precision(q), num_warps=warps, num_stages=stages,
+        window is not None, precision(q), num_warps=warps, num_stages=stages,
     )
     bm, bn, warps, stages = _KEYS
     _keys_kernel[(triton.cdiv(rows, bn), kv_heads)](
         grad, q, k, v, log_sum, delta, flat, q if cos is None else cos, q if sin is None else sin, bounds, rows, scale, window or 0, *rest, bm, bn,
-        window is not None, _precision(q), num_warps=warps, num_stages=stages,
+        window is not None, precision(q), num_warps=warps, num_stages=stages,
     )
     return flat
 
@@ -283,8 +283,3 @@ def _strides(*tensors: Tensor) -> list[int]:
     """Of tokens and heads; the values of a head lie side by side."""
     assert all(x.stride(2) == 1 for x in tensors)
     return [stride for x in tensors for stride in x.stride()[:2]]
-
-
-def _precision(x: Tensor) -> Any:  # noqa: ANN401
-    """float32 products in full, whatever the device would rather do."""
-    return "ieee" if x.dtype == torch.float32 else "tf32"
