@@ -84,8 +84,9 @@ def _partial_kernel(
         of_rows = tl.load(
             low + rows[:, None] * low_stride + part * R + r[None, :], mask=there[:, None] & (r[None, :] < R), other=0.0
         )
-        across = tl.dot(tile, w, input_precision=PRECISION)
+        # In this order: the other way round the assembler (C7515) waits for each instruction of both products.
         total = tl.dot(tl.trans(tile), of_rows, total, input_precision=PRECISION)
+        across = tl.dot(tile, w, input_precision=PRECISION)
         place = dlow + (chunk.to(tl.int64) * T + rows)[:, None] * R + r[None, :]
         tl.store(place, across, mask=there[:, None] & (r[None, :] < R))
     place = grad_b + (tl.program_id(1).to(tl.int64) * N + n)[:, None] * R + r[None, :]
@@ -94,14 +95,11 @@ def _partial_kernel(
 
 @triton.jit
 def _summed(partial, e, size, first, last, mask, AT_ONCE: tl.constexpr, BLOCK: tl.constexpr):
-    """Elements e of partial[first:last], an array (., size), added up."""
+    """Elements e of partial[first:last], an array (., size), added up, AT_ONCE on their way from memory."""
     total = tl.zeros((BLOCK,), tl.float32)
     for i in tl.range(first, last, AT_ONCE):
-        k = i + tl.arange(0, AT_ONCE)
-        x = tl.load(
-            partial + k[:, None].to(tl.int64) * size + e[None, :], mask=(k < last)[:, None] & mask[None, :], other=0.0
-        )
-        total += tl.sum(x, 0)
+        for j in tl.static_range(AT_ONCE):
+            total += tl.load(partial + (i + j) * size + e, mask=mask & (i + j < last), other=0.0)
     return total
 
 
@@ -130,8 +128,9 @@ def _sum_kernel(
     else:
         e = (program - of_dlow) * BLOCK + tl.arange(0, BLOCK)
         inside = e < N * R
+        before = tl.load(grad_b + e, mask=inside, other=0.0)
         total = _summed(partial_b, e, N * R, 0, runs, inside, AT_ONCE, BLOCK)
-        tl.store(grad_b + e, tl.load(grad_b + e, mask=inside, other=0.0) + total, mask=inside)
+        tl.store(grad_b + e, before + total, mask=inside)
 
 
 def low_gradients(
@@ -174,5 +173,5 @@ def _run(
     _sum_kernel[(of_dlow + triton.cdiv(width * rank, block),)](
         partial_dlow, partial_b, dlow, grad_b, mask if mask is not None else dlow, rows, runs, of_dlow,
         mask.stride(0) if mask is not None else 0, ends[0], ends[1], width, low.parts, rank, tile.columns,
-        mask is not None, 8, block, num_warps=4,
+        mask is not None, 16, block, num_warps=4,
     )
