@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check lint format model clean
+.PHONY: demo test test-gpu check lint format model clean
 
 demo: .venv/installed-train
 	$(BIN)/tenbin demo --yes
@@ -16,6 +16,14 @@ test check: export OMP_NUM_THREADS = 1
 test: .venv/installed-dev model
 	bash tests/setup.sh
 	$(BIN)/python -m pytest -n 2 -m "not gpu"
+
+# On a machine with a GPU. Two tests read what the driver shows of the whole GPU: nothing else may run then.
+ALONE := driver_shows or cap_holds
+test-gpu: export OMP_NUM_THREADS = 2
+test-gpu: .venv/installed-dev
+	$(PIP) -e ".[train,nf4]"
+	$(BIN)/python -m pytest -n 8 -m gpu tests/gpu -k "not ($(ALONE))"
+	$(BIN)/python -m pytest -m gpu tests/gpu -k "$(ALONE)"
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check
