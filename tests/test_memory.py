@@ -1,6 +1,8 @@
 """The plan against what blocks really keep and what a GPU really held, and its arithmetic."""
 
 import json
+import random
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from tests.decoder.exact import packed, sequences
 from tests.models.tiny import CONFIGS as TINY
 from tests.models.tiny import FAMILIES, tiny_model
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from tenbin import memory, memory_reading
 from tenbin.bench_sizes import model_sizes
@@ -24,7 +27,17 @@ from tenbin.decoder.host import HostMemory
 from tenbin.decoder.linear import Routing
 from tenbin.errors import BudgetError
 from tenbin.generate import room
-from tenbin.memory import ALL, HOST, MIB, KeepLevels, kept_bytes, longest_fitting, plan_training
+from tenbin.memory import (
+    ALL,
+    ATTENTION,
+    AWAY,
+    HOST,
+    MIB,
+    KeepLevels,
+    kept_bytes,
+    longest_fitting,
+    plan_training,
+)
 from tenbin.models.lora import add_adapter, inject
 from tenbin.models.shape import ModelShape
 
@@ -90,8 +103,8 @@ def test_planned_against_what_the_gpu_held(point):
 
 
 def test_the_plan_knows_the_engines_levels_and_sizes():
-    assert list(Keep) == [memory.HOST, memory.INPUT, memory.ATTENTION, memory.PROJECTIONS, memory.ALL]
-    assert [level.name for level in Keep] == ["HOST", "INPUT", "ATTENTION", "PROJECTIONS", "ALL"]
+    names = ["HOST", "INPUT", "ATTENTION", "PROJECTIONS", "ALL", "AWAY"]
+    assert [(k.name, k.value) for k in Keep] == [(name, getattr(memory, name)) for name in names]
     assert len(memory.LEVEL_NAMES) == len(Keep)
     assert memory_reading.LOGIT_CHUNK_BYTES == loss_module.CHUNK_BYTES
     assert memory.MLP_ROWS == decoder_module.MLP_ROWS
@@ -152,8 +165,8 @@ def test_a_block_keeps_what_the_plan_counts(family, dtype, level, monkeypatch):
         kept.append(held_bytes(saved))
         return y, saved
 
-    def watched_away(host, index, saved):
-        saved = away(host, index, saved)
+    def watched_away(host, index, saved, parts):
+        saved = away(host, index, saved, parts)
         kept[-1] = held_bytes(saved)
         return saved
 
@@ -168,10 +181,85 @@ def test_a_block_keeps_what_the_plan_counts(family, dtype, level, monkeypatch):
     assert len(tensors(Saved(torch.ones(2)))) == 1  # nothing is counted for what is not there
 
 
+class Alive:
+    """Bytes of the distinct storages, of those that were watched, that are still there."""
+
+    def __init__(self):
+        self.watched = {}
+        self.most = 0
+
+    def watch(self, some):
+        for t in some:
+            storage = t.untyped_storage()
+            self.watched[id(t)] = weakref.ref(t), storage.data_ptr(), storage.nbytes()
+
+    def look(self):
+        there = {place: size for ref, place, size in self.watched.values() if ref() is not None}
+        self.most = max(self.most, sum(there.values()))
+
+
+ORDERS = [
+    [Keep.AWAY] * 9,
+    [Keep.AWAY, Keep.ALL] * 4 + [Keep.ALL],
+    [Keep.INPUT, Keep.AWAY, Keep.AWAY, Keep.INPUT, Keep.INPUT, Keep.AWAY, Keep.INPUT, Keep.INPUT, Keep.ALL],
+    [Keep.ATTENTION] * 6 + [Keep.AWAY, Keep.ALL, Keep.ALL],
+    [Keep.INPUT] * 7 + [Keep.AWAY, Keep.AWAY],
+    [Keep.ALL] * 9,
+]
+
+
+@pytest.mark.parametrize("number", range(30))
+def test_a_whole_pass_holds_no_more_than_the_plan_counts(number, monkeypatch):
+    """What blocks keep and what is on its way to the computer's memory and back, at every block's end and
+    beginning: in orders that a plan has, and in any other."""
+    generator = random.Random(number)
+    levels = ORDERS[number] if number < len(ORDERS) else [*generator.choices(list(Keep), k=8), Keep.AWAY]
+    config = TINY["llama"] | {"num_hidden_layers": 9}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **config))
+    inject(model.requires_grad_(False))
+    add_adapter(model, "a", LoraConfig(rank=4, alpha=8), seed=0)
+    decoder, batch, alive = Decoder(model), packed(sequences()), Alive()
+    decoder.use(("a",))
+    forward, backward, fetch = Block.forward, Block.backward, HostMemory._fetch
+
+    def watched(block, *args):
+        y, saved = forward(block, *args)
+        alive.watch(tensors(saved))
+        alive.look()
+        return y, saved
+
+    def watched_back(block, *args):
+        alive.look()
+        return backward(block, *args)
+
+    def watched_fetch(host, index):
+        fetch(host, index)
+        alive.watch(host._coming[index].parts.values())
+
+    monkeypatch.setattr(Block, "forward", watched)
+    monkeypatch.setattr(Block, "backward", watched_back)
+    monkeypatch.setattr(HostMemory, "_fetch", watched_fetch)
+    decoder.losses(batch, scales=torch.ones(batch.num_targets), keep=levels)
+    shape = ModelShape.read({"model_type": "llama", **config})
+    plan = plan_training(
+        shape,
+        rank=4,
+        most_tokens=batch.num_tokens,
+        dtype_bytes=4,
+        cap_bytes=None,
+        decode_tokens=0,
+        gpu=True,
+        host_bytes=2**40,
+    )
+    assert alive.most > 0
+    assert alive.most <= replace(plan.levels, fixed=tuple(levels)).kept_bytes(batch.num_tokens)
+
+
 def test_a_level_keeps_more_than_the_one_before():
     for config in CONFIGS.values():
         sizes = kept_bytes(ModelShape.read(config), 2, 16)
-        assert list(sizes) == sorted(set(sizes))
+        assert list(sizes[:AWAY]) == sorted(set(sizes[:AWAY]))
+        assert sizes[AWAY] == sizes[ATTENTION]
 
 
 def some_levels(room_bytes, steps, layers, transient, wide):

@@ -7,6 +7,7 @@ import resource
 import time
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import torch
@@ -15,6 +16,8 @@ from tenbin.errors import BudgetError, Problem
 from tenbin.memory import CUDA_CONTEXT_BYTES, MIB
 from tenbin.types import JsonValue
 
+CGROUPS, OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+"""Where Linux says what groups of processes (containers, batch jobs) may have, and which are this one's."""
 PACKAGES = ("tenbin", "torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "fugashi")
 
 
@@ -59,6 +62,27 @@ class Device:
             )
         torch.cuda.set_per_process_memory_fraction((cap - CUDA_CONTEXT_BYTES) / self.total_bytes)
         return cap
+
+    def host_room(self, host_mib: int | None) -> int:
+        """Bytes of the computer's memory that training on a GPU may lock: these, or half of what is free.
+
+        Raises:
+            BudgetError: where less than `host_mib` is free.
+        """
+        if self.kind == "cpu":
+            return 0
+        free = _free_bytes()
+        if host_mib is None:
+            return free // 2
+        if host_mib * MIB > free:
+            raise BudgetError(
+                Problem(
+                    where="budget.host_mib",
+                    found=f"{host_mib} MiB; {free // MIB} MiB of the computer's memory are free",
+                    remedy="allow less, or leave it out for half of what is free",
+                )
+            )
+        return host_mib * MIB
 
     def matrix_rate(self, dtype: Literal["bf16", "fp32"], *, for_s: float = 0.0) -> float:
         """Floating-point operations a second of a large matrix product.
@@ -135,6 +159,51 @@ def find_device() -> Device:
         properties = torch.cuda.get_device_properties(0)
         return Device("cuda", properties.name, properties.total_memory)
     return Device("cpu", _cpu_name(), None)
+
+
+def _free_bytes() -> int:
+    """Of the computer's memory, within what a container may have (Linux); 0 where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return 0
+    groups = [left for folder, names in _memory_groups() if (left := _left(folder, names)) is not None]
+    return min([free, *groups])
+
+
+def _memory_groups() -> list[tuple[Path, tuple[str, str]]]:
+    """Folders that may say what this process and those beside it may have, with the names of two files there:
+    the most, and what is used. A container has its own at the root, a batch job's lies below."""
+    try:
+        lines = OWN_CGROUPS.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    found: list[tuple[Path, tuple[str, str]]] = []
+    for _, kinds, path in (line.split(":", 2) for line in lines):
+        if not kinds:
+            root, names = CGROUPS, ("memory.max", "memory.current")
+        elif "memory" in kinds.split(","):  # of the first version
+            root, names = CGROUPS / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes")
+        else:
+            continue
+        own = PurePosixPath(path.lstrip("/"))
+        found += [(root / group, names) for group in (own, *own.parents)]
+    return found
+
+
+def _left(group: Path, names: tuple[str, str]) -> int | None:
+    """Bytes that a group may still have, counting files that are kept only in case they are read again; None
+    where it may have all, or is none."""
+    try:
+        most, used = (int(group.joinpath(name).read_text("ascii")) for name in names)
+        pairs = (line.split() for line in group.joinpath("memory.stat").read_text("ascii").splitlines())
+        stat = {name: int(value) for name, value in pairs}
+    except (OSError, ValueError):  # "max", or no such files
+        return None
+    prefix = "total_" if "total_inactive_file" in stat else ""
+    kept = sum(stat.get(f"{prefix}{kind}", 0) for kind in ("active_file", "inactive_file"))
+    return max(0, most - used + kept)
 
 
 def _cpu_name() -> str:

@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from tenbin.errors import BudgetError, Problem
+from tenbin.memory_away import Away as Away
 from tenbin.memory_keeping import ALL as ALL
 from tenbin.memory_keeping import ATTENTION as ATTENTION
+from tenbin.memory_keeping import AWAY as AWAY
 from tenbin.memory_keeping import HOST as HOST
 from tenbin.memory_keeping import INPUT as INPUT
 from tenbin.memory_keeping import LEVEL_NAMES as LEVEL_NAMES
@@ -64,6 +66,11 @@ class MemoryPlan:
         shared = max(working + together.pop("activations"), generation)
         return sum(together.values()) + shared
 
+    @property
+    def host_bytes(self) -> int:
+        """What waits in the computer's memory, beside all of this."""
+        return self.levels.host_bytes(self.most_tokens)
+
     def training_bytes(self, num_tokens: int) -> int:
         """Held at once by a micro-batch of so many tokens, all of them targets."""
         return self.fixed_bytes + self.levels.kept_bytes(num_tokens) + self.levels.beside_bytes(num_tokens)
@@ -100,7 +107,8 @@ def kept_bytes(shape: ModelShape, dtype_bytes: int, rank: int) -> tuple[int, ...
     input_only = d * dtype_bytes + mlp_lows
     attention = input_only + (shape.q_size + d * (1 + 2 * after)) * dtype_bytes + log_sum + lows[0] + lows[1]
     projections = attention + qkv * dtype_bytes
-    return mlp_lows, input_only, attention, projections, projections + up * dtype_bytes
+    everything = projections + up * dtype_bytes
+    return mlp_lows, input_only, attention, projections, everything, attention
 
 
 def working_bytes(shape: ModelShape, dtype_bytes: int) -> tuple[int, int]:
@@ -126,7 +134,24 @@ def spared_by_level(shape: ModelShape, dtype_bytes: int) -> tuple[int, ...]:
     """Bytes a token, by level, that a block does not make again because it kept them."""
     attention = (shape.q_size + shape.hidden_size) * dtype_bytes  # attention's output, and h
     projections = attention + (shape.q_size + 2 * shape.kv_size) * dtype_bytes
-    return 0, 0, attention, projections, projections
+    return 0, 0, attention, projections, projections, projections
+
+
+def away_products(shape: ModelShape, dtype_bytes: int, base: BaseType, room_bytes: int) -> Away:
+    """What blocks may leave in the computer's memory, and the operations that it spares them."""
+    d, inner = shape.hidden_size, shape.intermediate_size
+    qkv = shape.q_size + 2 * shape.kv_size
+    up = inner * (2 if shape.gated_mlp else 1)
+    made = 2 * d * up, 2 * d * (up + qkv), 2 * d * (up + qkv + shape.q_size)
+    whole = made[2] + 2 * d * inner
+    return Away(
+        token_bytes=(qkv + up) * dtype_bytes,
+        room_bytes=room_bytes,
+        token_operations=whole // 2 if base == "fp8" else whole,  # which multiplies twice as fast
+        key_operations=4 * shape.q_size,
+        repeated=(made[2], made[2], made[1], made[0], 0),
+        repeats_attention=(True, True, False, False, False),
+    )
 
 
 def _made_bytes(shape: ModelShape, dtype_bytes: int, base: BaseType) -> int:
@@ -166,6 +191,7 @@ def plan_training(
     gpu: bool,
     base: BaseType = "same",
     num_adapters: int = 1,
+    host_bytes: int = 0,
 ) -> MemoryPlan:
     """Predict one training process.
 
@@ -175,6 +201,7 @@ def plan_training(
         decode_tokens: prompt and answer tokens that validation holds in its KV cache at once; 0: none.
         base: type of the frozen linear maps.
         num_adapters: trained at once over one base.
+        host_bytes: of the computer's memory, for products that would be made twice otherwise.
     """
     lora = shape.lora_params(rank) * num_adapters
     linear = shape.params_by_part()["linear"]
@@ -203,6 +230,7 @@ def plan_training(
         weight_bytes=_made_bytes(shape, dtype_bytes, base),
         turned_bytes=linear if base == "fp8" and gpu else 0,
         head=head,
+        away=away_products(shape, dtype_bytes, base, host_bytes) if gpu and host_bytes else None,
     )
     terms = fixed | {
         "activations": levels.kept_bytes(most_tokens),

@@ -1,6 +1,7 @@
 """The decoder against transformers and autograd: packed = one by one, shared = separate, together = alone."""
 
 import itertools
+import weakref
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -18,7 +19,7 @@ from tests.decoder.exact import (
 )
 from tests.models.tiny import FAMILIES, tiny_model
 
-from tenbin.decoder.block import Keep
+from tenbin.decoder.block import Block, Keep
 from tenbin.decoder.decoder import Decoder
 from tenbin.decoder.layout import Layout
 from tenbin.decoder.linear import Routing
@@ -83,6 +84,53 @@ def test_what_is_kept_does_not_change_the_result(family, keep):
     losses, found = ours(decoder, model, batch, "a", keep=levels)
     assert torch.equal(losses, expected)
     assert_same(found, gradient, atol=1e-12)
+
+
+def test_what_a_block_kept_is_free_when_it_is_done(monkeypatch):
+    """Also the last one's: the plan counts on its room for what comes back from the computer's memory."""
+    decoder, batch = Decoder(with_adapters(exact_model("llama"), "a")), packed(sequences())
+    kept, seen = [], []
+    forward, backward = Block.forward, Block.backward
+
+    def watched(block, *args):
+        y, s = forward(block, *args)
+        kept.append([weakref.ref(x) for x in (s.qkv, s.up, s.h)])
+        return y, s
+
+    def watched_back(block, *args):
+        later = kept[1 + next(i for i, one in enumerate(decoder.blocks) if one is block) :]
+        seen.append([ref() is None for refs in later for ref in refs])
+        return backward(block, *args)
+
+    monkeypatch.setattr(Block, "forward", watched)
+    monkeypatch.setattr(Block, "backward", watched_back)
+    decoder.use(("a",))
+    decoder.losses(batch, scales=torch.ones(batch.num_targets, dtype=torch.float64))
+    assert [len(found) for found in seen] == [3 * i for i in range(decoder.num_layers)]
+    assert all(all(found) for found in seen)
+
+
+@pytest.mark.parametrize("levels", [[Keep.AWAY, Keep.ALL], [Keep.ALL, Keep.AWAY], [Keep.HOST, Keep.AWAY]])
+def test_a_pass_that_did_not_end_leaves_nothing_to_the_next(levels, monkeypatch):
+    """Nor where nobody had its gradients forgotten: what it left is not the next pass's."""
+    model = with_adapters(exact_model("llama"), "a")
+    decoder, batch = Decoder(model), packed(sequences())
+    levels = [*levels, *[Keep.AWAY] * (decoder.num_layers - 2)]
+    expected, gradient = ours(Decoder(model), model, batch, "a")
+
+    def failing(block, *args):
+        raise torch.OutOfMemoryError("out of memory")
+
+    decoder.use(("a",))
+    longer = packed(sequences((40, 30, 20)))
+    with monkeypatch.context() as patched:
+        patched.setattr(Block, "backward", failing)
+        with pytest.raises(torch.OutOfMemoryError):
+            decoder.losses(longer, scales=torch.ones(longer.num_targets, dtype=torch.float64), keep=levels)
+    for keep in (None, levels):
+        losses, found = ours(decoder, model, batch, "a", keep=keep)
+        assert torch.equal(losses, expected)
+        assert_same(found, gradient, atol=1e-12)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

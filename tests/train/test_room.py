@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenbin.decoder.block import Keep
-from tenbin.memory import HOST, KeepLevels
+from tenbin.memory import AWAY, HOST, Away, KeepLevels
 from tenbin.train.room import Room
 
 
@@ -87,6 +87,40 @@ def test_smaller_micro_batches_do_not_bring_weights_in_both_orders():
     assert room.shrink() == "micro-batches of at most 35 tokens"
     assert turning().turns(35)
     assert not room.turns()
+
+
+WAITING = Away(
+    token_bytes=1100,
+    room_bytes=10**9,
+    token_operations=10**10,
+    key_operations=0,
+    repeated=(9, 9, 5, 3, 0),
+    repeats_attention=(True, True, False, False, False),
+)
+
+
+def test_products_in_the_computers_memory_come_back_before_rows_are_made_shorter():
+    """It may be the computer's memory that is short; without them everything is computed as before."""
+    kept = replace(levels(9_000_000, layers=12), token_bytes=(10, 100, 400, 700, 1500, 400))
+    room = Room(1000, replace(kept, away=WAITING), longest=300)
+    assert AWAY in room.keep(1000)
+    assert room.shrink().startswith("no products in the computer's memory: blocks: ")
+    assert room.levels == kept
+    assert room.most_tokens == 1000
+    assert room.shrink().startswith("less kept")
+
+
+def test_levels_that_were_asked_for_are_given_up_where_they_leave_something():
+    kept = replace(levels(9_000_000, layers=12), token_bytes=(10, 100, 400, 700, 1500, 400))
+    room = Room(1000, replace(kept, away=WAITING, fixed=(AWAY,) * 12), longest=300)
+    assert room.shrink().startswith("no products in the computer's memory: blocks: ")
+    assert AWAY not in room.keep(1000)
+
+
+def test_room_of_the_computer_that_nobody_uses_is_given_up_without_a_word():
+    room = Room(1000, replace(levels(2**40), away=WAITING), longest=300)
+    assert room.shrink() == "micro-batches of at most 500 tokens"
+    assert room.levels == levels(2**40)
 
 
 def test_graphs_are_first_fewer_and_then_none():

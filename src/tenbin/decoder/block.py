@@ -37,6 +37,8 @@ class Keep(IntEnum):
     """And queries, keys and values."""
     ALL = 4
     """And the gate and up products: nothing but norms and activations is repeated."""
+    AWAY = 5
+    """As ALL, but queries, keys and values and the gate and up products wait in the computer's memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +250,7 @@ class Block:
 
     def _mlp(self, h: Tensor, s: Saved, ctx: Context, keep: Keep) -> tuple[Tensor, Saved]:
         """h (N, D) -> the block's output, in runs of rows where the wide products are not kept."""
-        rows = h.shape[0] if keep == Keep.ALL else ctx.mlp_rows
+        rows = h.shape[0] if keep >= Keep.ALL else ctx.mlp_rows
         ups, up_lows, downs, down_lows = [], [], [], []
         y = torch.empty_like(h)
         for span, routing in runs_of_rows(h.shape[0], rows, ctx.routing_after):
@@ -262,7 +264,7 @@ class Block:
                 downs.append(down)
             else:
                 pointwise.add(down, h[span], pending, y[span])
-            if keep == Keep.ALL:
+            if keep >= Keep.ALL:
                 ups.append(up)
             up_lows.append(up_low)
             down_lows.append(down_low)

@@ -13,7 +13,7 @@ from tenbin.decoder.families import MakeFrozen, Parts, take_apart
 from tenbin.decoder.fixed import FixedRow
 from tenbin.decoder.fp8 import Fp8Frozen
 from tenbin.decoder.frozen import PlainFrozen
-from tenbin.decoder.host import HostMemory
+from tenbin.decoder.host import LEAVE, HostMemory
 from tenbin.decoder.linear import Routing
 from tenbin.decoder.loss import cross_entropy
 from tenbin.decoder.pack import PackedBatch
@@ -199,12 +199,15 @@ class Decoder:
         ctx = Context(p.plan, routing, self._parts.rotations(x, p.position_ids), MLP_ROWS)
         selected = Selected.of(p.predicts, routing, x.shape[0], self._names)
         contexts = [ctx] * (self.num_layers - 1) + [replace(ctx, selected=selected)]
+        if self._host is not None:
+            self._host.forget()  # of a pass that did not end
         saved: list[Saved] = []
         levels = keep if keep is not None else repeat(Keep.ALL, self.num_layers)
         for index, (block, level) in enumerate(zip(self.blocks, levels, strict=True)):
             x, s = block.forward(x, contexts[index], level if p.scales is not None else Keep.INPUT)
             if p.scales is not None:
-                saved.append(self._to_host(index, s) if level == Keep.HOST else s)
+                saved.append(self._left(index, s, level))
+            del s  # or what the last block kept would be held until all have gone back
         states = x if selected is not None else x[p.predicts]  # (N, D)
         hidden = self._parts.final_norm.forward(states)
         out, slope = cross_entropy(hidden, self._parts.head, p.labels, p.scales)
@@ -218,15 +221,22 @@ class Decoder:
 
     def _backward(self, grad: Tensor, saved: list[Saved], contexts: Sequence[Context]) -> None:
         for index in reversed(range(self.num_layers)):
-            s = saved.pop()
-            if self._host is not None:
-                s = self._host.back(index, s)
-            grad = self.blocks[index].backward(grad, s, contexts[index])
+            # Named nowhere here: the block lets go of its widest part before it is done.
+            grad = self.blocks[index].backward(grad, self._back(index, saved.pop()), contexts[index])
 
-    def _to_host(self, index: int, s: Saved) -> Saved:
-        if self._host is None:
-            self._host = HostMemory(self.device)
-        return self._host.away(index, s)
+    def _back(self, index: int, s: Saved) -> Saved:
+        """With what the block left in the computer's memory."""
+        return s if self._host is None else self._host.back(index, s)
+
+    def _left(self, index: int, s: Saved, level: Keep) -> Saved:
+        """What a block keeps on the device, the rest on its way to the computer's memory."""
+        if level in LEAVE:
+            if self._host is None:
+                self._host = HostMemory(self.device)
+            return self._host.away(index, s, LEAVE[level])
+        if self._host is not None:
+            self._host.passed(index)
+        return s
 
     @torch.no_grad()
     def give_gradients(self) -> None:

@@ -152,6 +152,8 @@ class Machine:
     matrix_rate: float
     """Floating-point operations a second."""
     cap_bytes: int | None
+    host_bytes: int
+    """Of the computer's memory, for what blocks leave there."""
 
 
 def look_at_machine(prepared: Prepared) -> Machine:
@@ -161,6 +163,7 @@ def look_at_machine(prepared: Prepared) -> Machine:
         device=device,
         matrix_rate=device.matrix_rate(device.dtype(prepared.config.training.dtype)),
         cap_bytes=device.cap(prepared.config.budget.vram_mib),
+        host_bytes=device.host_room(prepared.config.budget.host_mib),
     )
 
 
@@ -198,6 +201,7 @@ def plan_local(
         prepared.splits.train.examples if config.training.learning_rates else (),
         {split: d.examples for split, d in prepared.datasets().items() if split != "train"},
         cap_bytes=machine.cap_bytes,
+        host_bytes=machine.host_bytes,
         dtype_bytes=2 if dtype == "bf16" else 4,
         gpu=machine.device.kind == "cuda",
         matrix_rate=machine.matrix_rate,

@@ -79,6 +79,7 @@ class ModelPlan:
             "cap_bytes": self.memory.cap_bytes,
             "most_tokens": self.memory.most_tokens,
             "kept": self.memory.levels.describe(self.memory.most_tokens),
+            "host_bytes": self.memory.host_bytes,
             "at_once": self.at_once,
             "cache_tokens": self.cache_tokens,
             "limit_tokens": self.limit_tokens,
@@ -106,11 +107,13 @@ def plan_model(
     cap_bytes: int | None,
     dtype_bytes: int,
     gpu: bool,
+    host_bytes: int = 0,
     matrix_rate: float | None = None,
 ) -> ModelPlan:
     """Plan one model.
 
     Args:
+        host_bytes: of the computer's memory, for what blocks leave there.
         matrix_rate: operations a second of a large matrix product on the device, for the time.
 
     Raises:
@@ -157,6 +160,7 @@ def plan_model(
     fixed = config.training.micro_batch_tokens
     micro = max(fixed or _micro_batch(shape, limit, common), longest)
     at_once = _at_once(config, shape, micro, num_tokens / max(1, len(encoded)), common)
+    common["host_bytes"] = host_bytes  # what fits, and how much at once, was found without it
     memory = plan_training(shape, most_tokens=micro, num_adapters=at_once, **common)
     room = cache_tokens(memory, shape, dtype_bytes, gpu=gpu)
     cache = _cache_tokens(config, task, fitted, room, gpu=gpu)

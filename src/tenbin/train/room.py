@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tenbin.decoder.block import Keep
-from tenbin.memory import ALL, INPUT, KeepLevels
+from tenbin.memory import ALL, AWAY, INPUT, KeepLevels
 
 
 @dataclass(slots=True)
@@ -69,7 +69,8 @@ class Room:
     def shrink(self) -> str | None:
         """Spend less after a micro-batch did not fit. What was done; None: nothing is left.
 
-        First what only saves time is given up: weights in both orders. Where blocks compute something again
+        First what only saves time is given up: weights in both orders, then products that wait in the
+        computer's memory, which may be what is short. Where blocks compute something again
         already, they keep what the room holds whatever the row's length, so the room is made smaller; else
         micro-batches are, down to the longest example. Last, inputs go to the computer's memory. None of it
         changes the result.
@@ -80,6 +81,12 @@ class Room:
             if turned:
                 return "weights of 8 bits in one order only"
         row = self._row
+        if self.levels is not None and self.levels.away is not None:
+            waits = AWAY in self.levels.choose(row)
+            fixed = None if waits else self.levels.fixed
+            self.levels = replace(self.levels, away=None, fixed=fixed)
+            if waits:
+                return f"no products in the computer's memory: {self.levels.describe(row)}"
         kept = self.levels.choose(row) if self.levels is not None else [ALL]
         if min(kept) == ALL or max(kept) <= INPUT:
             most = max(self.longest, row // 2)

@@ -9,9 +9,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from tenbin.decoder.block import Keep
 from tenbin.decoder.decoder import Decoder
 from tenbin.decoder.fixed import MOST_TOKENS, FixedRow, in_cudnn_steps
+from tenbin.decoder.host import leaves
 from tenbin.decoder.layout import Run
 from tenbin.decoder.linear import Routing
 from tenbin.decoder.pack import PackedBatch, join, placed
@@ -220,7 +220,7 @@ def _losses(
             row = FixedRow.make(batch, routing, scales, decoder.names)
             keep = room.keep(row.batch.num_tokens)
             # A graph does not reach the computer's memory.
-            if Keep.HOST not in (keep or ()) and room.records(row.batch.num_tokens):
+            if not leaves(keep) and room.records(row.batch.num_tokens):
                 return decoder.replayed_losses(row, keep)
         longer = in_cudnn_steps(batch)
         if longer is not batch:
