@@ -38,6 +38,19 @@ SYSTEMS = {
     **drawing.OURS,
 }
 """Name and colour by what `drawing.kind` gives, in the order of the bars."""
+HEAD = (
+    "work",
+    "system",
+    "adapters",
+    "tokens/s",
+    "examples/s",
+    "planned MiB",
+    "peak MiB",
+    "plan against a pass",
+    "MFU",
+    "note",
+)
+"""Of the table of all lines."""
 NEEDED = ("system", "model", "work", "dtype", "tokens_per_s", "examples_per_s", "peak_mib")
 
 
@@ -140,12 +153,12 @@ def aims_text(lines):
 
 def every_line(lines):
     """All that was measured, and what was not with its reason."""
-    head = ("work", "system", "adapters", "tokens/s", "examples/s", "planned MiB", "peak MiB", "MFU", "note")
     shown = (
         ("tokens_per_s", ",.0f"),
         ("examples_per_s", ",.1f"),
-        ("planned_mib", ",.0f"),
+        ("planned", ",.0f"),
         ("peak_mib", ",.0f"),
+        ("off", "+.1%"),
         ("mfu", ".3f"),
     )
     order = {place: i for i, place in enumerate(works(lines))}
@@ -157,8 +170,34 @@ def every_line(lines):
     for line in sorted(lines, key=place):
         name = drawing.name(line, SYSTEMS)
         what = [title(line["model"], line["work"]), name, str(line.get("adapters", 1))]
-        rows.append([*what, *drawing.cells(line, shown), drawing.remark(line)])
-    return drawing.table(head, rows)
+        figures = line | {"planned": planned(line), "off": plan_off(line)}
+        rows.append([*what, *drawing.cells(figures, shown), drawing.remark(line)])
+    return drawing.table(HEAD, rows)
+
+
+def planned(line):
+    """MiB of what the peak compares with: of the plan as a measured pass corrected it, where one was made."""
+    corrected = line.get("corrected_mib")
+    return line.get("planned_mib") if corrected is None else corrected
+
+
+def plan_off(line):
+    """Share by which the plan was over what the measured pass held; below 0: under; None: none was made."""
+    predicted = line.get("predicted_mib")
+    return None if predicted is None else predicted / line["probed_mib"] - 1
+
+
+def plan_text(lines):
+    """How far the plan was from the measured passes, and the corrected plans from the peaks."""
+    probed = [line for line in lines if plan_off(line) is not None and line["peak_mib"] is not None]
+    if not probed:
+        return "Not measured yet."
+    offs = [plan_off(line) for line in probed]
+    after = [planned(line) / line["peak_mib"] - 1 for line in probed]
+    return (
+        f"{len(probed)} lines: the plan against the measured pass {min(offs):+.1%} to {max(offs):+.1%}; the"
+        f" corrected plan against the peak of the steps {min(after):+.1%} to {max(after):+.1%}."
+    )
 
 
 def chart(lines):
@@ -182,7 +221,7 @@ def main():
         "training",
         ("train-h200.jsonl", "training-h200.svg"),
         read,
-        {"table": main_table, "aims": aims_text, "lines": every_line},
+        {"table": main_table, "aims": aims_text, "lines": every_line, "plan": plan_text},
         chart,
         "Training speed by work and system, with the aims as red marks",
     )

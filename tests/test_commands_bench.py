@@ -18,6 +18,7 @@ FOUND = {
     "tokens_per_s": 21_345.0,
     "examples_per_s": 83.381,
     "planned_mib": 31_000,
+    "corrected_mib": 30_600,
     "peak_mib": 30_512,
     "mfu": 0.8214,
     "roof_tflops": 790.44,
@@ -36,9 +37,10 @@ def shown(monkeypatch, output, *, terminal):
 
 def test_a_row_has_a_cell_for_every_column():
     cells = commands_bench.row(FOUND)
-    assert cells == ["7b", "16x256", "fp8", "1", "21,345", "83.38", "31,000", "30,512", "0.821", "790.4"]
+    figures = ["21,345", "83.38", "31,000", "30,600", "30,512", "0.821", "790.4"]
+    assert cells == ["7b", "16x256", "fp8", "1", *figures]
     assert len(cells) == len(commands_bench.WHAT) + len(commands_bench.TRAIN_FIGURES)
-    assert commands_bench.row(NO_ROOM)[4:] == ["-"] * 6
+    assert commands_bench.row(NO_ROOM)[4:] == ["-"] * 7
 
 
 def test_lines_then_a_table_and_the_reasons_where_there_is_no_terminal(monkeypatch, tmp_path):

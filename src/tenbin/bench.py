@@ -1,17 +1,19 @@
 """Bench: training speed and peak memory on this machine, against the plan and the machine's own matrix rate.
 
-Models are built from their sizes with random weights: speed and memory do not depend on what they know.
+Models are built from their sizes with random weights: speed and memory do not depend on what they know. What
+is measured is what a training does: on a GPU a measured pass corrects what the blocks keep before the steps.
 """
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from tenbin.bench_memory import planned_figures
 from tenbin.bench_sizes import model_sizes
 from tenbin.bench_steps import StepTimes, mean_context
 from tenbin.bench_works import Work, questions, rows
@@ -19,13 +21,14 @@ from tenbin.config import LoraConfig, TrainingConfig
 from tenbin.decoder.base_types import make_frozen
 from tenbin.decoder.decoder import Decoder
 from tenbin.device import Device
-from tenbin.memory import ALL, MIB, BaseType, KeepLevels, MemoryPlan, plan_training
+from tenbin.memory import MIB, BaseType, MemoryPlan, plan_training
 from tenbin.models.lora import add_adapter, inject, remove_adapter, trainable
 from tenbin.models.shape import ModelShape
+from tenbin.train.engine import begin_within
 from tenbin.train.job import StepStats, TrainJob
-from tenbin.train.probe import held_bytes
+from tenbin.train.probe import probe
 from tenbin.train.room import Room
-from tenbin.train.step import Pending, begin_step
+from tenbin.train.step import Pending
 
 __all__ = ["TrainBench", "Work", "questions", "rows"]
 
@@ -39,6 +42,8 @@ class TrainBench:
     shape: ModelShape
     base: BaseType
     cap_bytes: int | None
+    host_bytes: int
+    """Of the computer's memory, for what blocks leave there, as in a study that says nothing of it."""
     matrix_rate: float
     """Operations a second of a large matrix product in bf16, at the start, when the device is cool."""
     model: torch.nn.Module = field(repr=False)
@@ -68,6 +73,7 @@ class TrainBench:
             shape=shape,
             base=base,
             cap_bytes=cap_bytes,
+            host_bytes=device.host_room(None),
             matrix_rate=rate,
             model=model,
             decoder=decoder,
@@ -80,20 +86,28 @@ class TrainBench:
 
         Args:
             adapters: trained at once, each on examples of its own.
-            levels: what the blocks keep (see `tenbin.memory`); None: as the plan has it.
+            levels: what the blocks keep (see `tenbin.memory`), which no measured pass corrects; None: as the
+                plan has it, corrected as before a training. What a step has no memory for is given up.
+
+        Raises:
+            BudgetError: not even the longest example alone fits the device.
         """
-        gpu = self.device.kind == "cuda"
-        if gpu:
+        if self.decoder.device.type == "cuda":
             torch.cuda.empty_cache()
         self.device.reset_peak()
-        plan = self._plan(work, adapters)
-        most_shared, held = self.shape.sliding_window, None
-        room = Room(work.most_tokens * adapters, levels=_fixed(plan.levels, levels), most_shared=most_shared)
+        plan, probed, given_up = self._plan(work, adapters, levels), None, list[str]()
+        room = Room(
+            plan.most_tokens,
+            levels=plan.levels,
+            longest=max(map(len, work.examples)),
+            most_shared=self.shape.sliding_window,
+        )
         jobs = [self._job(f"a{i}", i, work, steps) for i in range(adapters)]
         try:
-            if gpu:  # as before a training; a CPU's memory has no peak that could be begun anew
-                held = held_bytes(self.decoder, jobs, work.examples, room, self.device)
-            times, loss = self._timed(work, jobs, room, steps)
+            if self.device.kind == "cuda" and self.cap_bytes is not None and levels is None:
+                probed = probe(self.decoder, jobs, work.examples, room, plan, self.device)
+                given_up += probed.shrunk if probed is not None else ()
+            times, loss = self._timed(work, jobs, room, steps, given_up.append)
             roof = self.device.warm_rate()
         finally:
             for job in jobs:
@@ -101,9 +115,6 @@ class TrainBench:
             self.decoder.forget_gradients()
             self.decoder.use(())
             self.decoder.turn(keep=False)
-        free, total = torch.cuda.mem_get_info() if gpu else (0, 0)
-        chosen = plan.levels.choose(work.most_tokens * adapters) if levels is None else list(levels)
-        peak = self.device.peak_mib()
         return {
             "bench": "train",
             "system": "tenbin",
@@ -116,31 +127,44 @@ class TrainBench:
                 context=mean_context([len(e) for e in work.examples]),
                 matrix_rate=roof,
             ),
-            "planned_mib": round(plan.total_bytes / MIB),
-            "probed_mib": None if held is None else round(held / MIB),
-            "peak_mib": round(peak),
-            "driver_mib": round((total - free) / MIB),
-            "allocated_mib": round(torch.cuda.max_memory_allocated() / MIB) if gpu else None,
+            **planned_figures(plan, probed, room),
+            **self._held(),
             "roof_tflops": float(f"{roof / 1e12:.4g}"),
             "burst_tflops": float(f"{self.matrix_rate / 1e12:.4g}"),
-            "turned": levels is None and plan.levels.turns(work.most_tokens * adapters),
-            "kept": "/".join(str(chosen.count(level)) for level in range(ALL + 1)),
             "loss": round(loss, 4),
             "gpu": self.device.name,
             "versions": {"torch": torch.__version__},
+            **({"note": f"out of memory; {'; '.join(given_up)}"} if given_up else {}),
         }
 
-    def _timed(self, work: Work, jobs: Sequence[TrainJob], room: Room, steps: int) -> tuple[StepTimes, float]:
+    def _held(self) -> dict[str, int | None]:
+        """MiB: at most by the process; now on the whole GPU, by its driver; at most in tensors."""
+        on_gpu = self.decoder.device.type == "cuda"
+        free, total = torch.cuda.mem_get_info() if on_gpu else (0, 0)
+        return {
+            "peak_mib": round(self.device.peak_mib()),
+            "driver_mib": round((total - free) / MIB),
+            "allocated_mib": round(torch.cuda.max_memory_allocated() / MIB) if on_gpu else None,
+        }
+
+    def _timed(
+        self,
+        work: Work,
+        jobs: Sequence[TrainJob],
+        room: Room,
+        steps: int,
+        on_shortage: Callable[[str], None],
+    ) -> tuple[StepTimes, float]:
         """The steps, and the last loss."""
         times, loss = StepTimes(), 0.0
         begun: deque[list[Pending]] = deque()
         ended = [self._now()]
         # As in training, a step is read while a GPU is at work on the next.
-        ahead = 1 if self.device.kind == "cuda" else 0
+        ahead = 1 if self.decoder.device.type == "cuda" else 0
         done: list[list[StepStats]] = []
         for number in range(steps + ahead):
             if number < steps:
-                begun.append(begin_step(self.decoder, jobs, work.examples, room))
+                begun.append(begin_within(self.decoder, jobs, work.examples, room, on_shortage))
                 ended.append(self._now())
             if number >= ahead:
                 done.append([one.read(0.0) for one in begun.popleft()])
@@ -156,14 +180,15 @@ class TrainBench:
 
     def _now(self) -> "torch.cuda.Event | float":
         """When the device has done what it was given so far."""
-        if self.device.kind == "cpu":
+        if self.decoder.device.type == "cpu":
             return time.perf_counter()
         event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record()
         return event
 
-    def _plan(self, work: Work, adapters: int) -> MemoryPlan:
-        return plan_training(
+    def _plan(self, work: Work, adapters: int, levels: Sequence[int] | None) -> MemoryPlan:
+        """Before anything is measured; `levels`: that were asked for instead of the plan's own."""
+        plan = plan_training(
             self.shape,
             rank=16,
             most_tokens=work.most_tokens * adapters,
@@ -173,7 +198,11 @@ class TrainBench:
             gpu=self.device.kind == "cuda",
             base=self.base,
             num_adapters=adapters,
+            host_bytes=self.host_bytes,
         )
+        if levels is None:
+            return plan
+        return replace(plan, levels=replace(plan.levels, fixed=tuple(levels)))
 
     def _job(self, name: str, seed: int, work: Work, steps: int) -> TrainJob:
         add_adapter(self.model, name, LoraConfig(rank=16, alpha=16.0), seed=seed)
@@ -190,8 +219,3 @@ def _seconds(before: "torch.cuda.Event | float", after: "torch.cuda.Event | floa
         return after - before
     after.synchronize()
     return float(before.elapsed_time(after)) / 1000
-
-
-def _fixed(levels: KeepLevels, chosen: Sequence[int] | None) -> KeepLevels:
-    """The plan's levels, or others that were asked for."""
-    return levels if chosen is None else replace(levels, fixed=tuple(chosen))

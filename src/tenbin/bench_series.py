@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from tenbin.bench import TrainBench
 from tenbin.bench_models import (
     DOES_NOT_FIT,
@@ -26,8 +24,9 @@ from tenbin.bench_models import (
 )
 from tenbin.bench_steps import WARM_UP
 from tenbin.bench_works import QUESTIONS, Work, questions, rows
+from tenbin.decoder.shortage import is_shortage
 from tenbin.device import Device, find_device
-from tenbin.errors import ConfigError, Problem, UserError
+from tenbin.errors import BudgetError, ConfigError, Problem, UserError
 from tenbin.memory import CPU_MICRO_BATCH, GPU_MICRO_BATCH
 from tenbin.models.shape import ModelShape
 
@@ -90,16 +89,22 @@ def _lines(
 def _measured(bench: TrainBench, work: Work, series: Series) -> dict[str, Any]:
     try:
         found = bench.measure(work, steps=series.steps, adapters=series.adapters)
-    except torch.OutOfMemoryError as error:
+    except BudgetError as error:
+        return _nothing(error.problems[0].found)
+    except RuntimeError as error:  # before the first step, which gives up what it can
+        if not is_shortage(error):
+            raise
         return _nothing(str(error).splitlines()[0])
     if not math.isfinite(found["loss"]):
-        return found | {"loss": None, "note": "the loss is not a number"}
+        notes = [found["note"]] if "note" in found else []
+        return found | {"loss": None, "note": "; ".join([*notes, "the loss is not a number"])}
     return found
 
 
 def _nothing(reason: str) -> dict[str, Any]:
-    rates = ("tokens_per_s", "examples_per_s", "step_s", "mfu", "planned_mib", "peak_mib", "roof_tflops")
-    return dict.fromkeys(rates) | no_memory(reason)
+    rates = ("tokens_per_s", "examples_per_s", "step_s", "mfu", "roof_tflops")
+    memory = ("planned_mib", "predicted_mib", "probed_mib", "corrected_mib", "peak_mib")
+    return dict.fromkeys((*rates, *memory)) | no_memory(reason)
 
 
 def _works(series: Series, device: Device) -> dict[str, list[Work]]:

@@ -18,6 +18,7 @@ TRAIN_FIGURES = {
     "tokens_per_s": ("tokens /s", ",.0f"),
     "examples_per_s": ("examples /s", ",.2f"),
     "planned_mib": ("planned MiB", ",.0f"),
+    "corrected_mib": ("corrected MiB", ",.0f"),
     "peak_mib": ("peak MiB", ",.0f"),
     "mfu": ("MFU", ".3f"),
     "roof_tflops": ("roof TFLOP/s", ",.4g"),

@@ -69,6 +69,17 @@ def test_what_counts_as_a_point(tmp_path):
     assert ", 1 of them different;" in draw_memory.counts_text(both)
 
 
+def test_a_plan_that_was_corrected_is_compared_with_the_pass_that_corrected_it(tmp_path):
+    """The steps kept more than the plan had: neither its peak nor its levels are those of the plan."""
+    passed = {"predicted_mib": 1010, "probed_mib": 1000, "probed_kept": "0/0/0/3/29"}
+    line = point(1005, 1100, corrected_mib=1090, **passed)
+    (found,) = draw_memory.read([written(tmp_path, [line])])
+    assert draw_memory.off(found) == pytest.approx(0.01)
+    assert "| 0/0/0/3/29 | 1,010 | 1,000 | +1.0% |" in draw_memory.table([found])
+    unprobed = point(1005, 1000, predicted_mib=None, probed_mib=None, probed_kept=None)
+    assert draw_memory.read([written(tmp_path, [unprobed])]) == [unprobed]
+
+
 def test_a_line_without_a_figure_is_refused(tmp_path):
     path = written(tmp_path, [{"bench": "train", "system": "tenbin", "model": "7b"}])
     with pytest.raises(SystemExit, match=r"run\.jsonl:1: work, dtype, adapters, planned_mib, peak_mib"):

@@ -73,7 +73,7 @@ def test_what_was_not_measured_has_no_figure_but_its_reason():
     lines = [line("liger", "7b", "1x4096", None, variant="liger", mfu=None, reason="out of memory")]
     assert draw_train.best(lines, "7b", "1x4096", ("liger",)) is None
     last = draw_train.every_line(lines).splitlines()[-1]
-    assert last.endswith("| - | - | 30,000 | 29,000 | - | out of memory |")
+    assert last.endswith("| - | - | 30,000 | 29,000 | - | - | out of memory |")
     assert "not measured" in draw_train.main_table(lines)
 
 
@@ -83,6 +83,28 @@ def test_a_later_line_takes_the_place_of_an_earlier_one(tmp_path, capsys):
     found = draw_train.read(written(tmp_path, [*lines, other]))
     assert [one["tokens_per_s"] for one in found] == [2]
     assert "1 lines were measured again later" in capsys.readouterr().err
+
+
+PROBED = {"predicted_mib": 29_900, "probed_mib": 29_000, "corrected_mib": 45_540, "peak_mib": 46_000}
+
+
+def test_planned_is_what_the_peak_compares_with():
+    """The corrected plan where a pass corrected it, of lines from before then the plan."""
+    lines = [line("tenbin", "7b", "1x4096", 2, **PROBED), line("tenbin", "7b", "1x512", 3)]
+    lines.append(line("tenbin", "7b", "16x256", 4, **dict.fromkeys(PROBED)))
+    corrected, failed, earlier = draw_train.every_line(lines).splitlines()[2:]
+    assert "| 45,540 | 46,000 | +3.1% | 1.000 |" in corrected
+    assert "| 30,000 | 29,000 | - | 1.000 |" in earlier
+    assert "| 30,000 | - | - | 1.000 |" in failed
+
+
+def test_how_far_the_plan_was_is_told_of_one_pass():
+    lines = [line("tenbin", "7b", "1x4096", 2, **PROBED), line("unsloth", "7b", "1x512", 3)]
+    lines.append(line("tenbin", "7b", "1x512", 2, **(PROBED | {"predicted_mib": 28_710})))
+    said = draw_train.plan_text(lines)
+    assert said.startswith("2 lines: the plan against the measured pass -1.0% to +3.1%;")
+    assert said.endswith(" the corrected plan against the peak of the steps -1.0% to -1.0%.")
+    assert draw_train.plan_text(lines[1:2]) == "Not measured yet."
 
 
 def test_several_adapters_are_no_rival_of_one():
@@ -106,7 +128,7 @@ def test_the_page_has_a_place_for_every_part():
     with pytest.raises(SystemExit, match="training:other"):
         drawing.replace_parts(page, "training", {"other": ""})
     names = re.findall("<!-- training:([a-z]+) -->", page)
-    assert names == ["run", "table", "aims", "lines"]
+    assert names == ["run", "table", "aims", "lines", "plan"]
 
 
 def test_a_line_that_lacks_a_figure_is_refused(tmp_path):

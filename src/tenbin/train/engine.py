@@ -171,8 +171,32 @@ def _save_is_due(t: Training, num_examples: int) -> bool:
 def _step(
     decoder: Decoder, now: Sequence[Training], examples: Sequence[Encoded], room: Room
 ) -> list[Pending]:
-    """Begin one step of each adapter; done again with less memory where the device has not enough."""
-    jobs = [t.job for t in now]
+    """Begin one step of each adapter, within what memory there is."""
+
+    def on_shortage(said: str) -> None:
+        for t in now:
+            t.run.log("memory", step=t.job.step, retried_with=said)
+        now[0].hooks.on_shortage(said)
+
+    return begin_within(decoder, [t.job for t in now], examples, room, on_shortage)
+
+
+def begin_within(
+    decoder: Decoder,
+    jobs: Sequence[TrainJob],
+    examples: Sequence[Encoded],
+    room: Room,
+    on_shortage: Callable[[str], None],
+) -> list[Pending]:
+    """Begin one step of each adapter; done again with less memory where the device has not enough.
+
+    Args:
+        room: shrinks then.
+        on_shortage: hears what the step is done again with.
+
+    Raises:
+        BudgetError: where not even the longest example alone fits the device.
+    """
     while True:
         try:
             return begin_step(decoder, jobs, examples, room)
@@ -187,9 +211,7 @@ def _step(
         torch.cuda.empty_cache()
         if said is None:
             raise _does_not_fit(room.limit)
-        for t in now:
-            t.run.log("memory", step=t.job.step, retried_with=said)
-        now[0].hooks.on_shortage(said)
+        on_shortage(said)
 
 
 def _end_epoch(t: Training) -> None:

@@ -113,7 +113,8 @@ def probe(
     room.levels = _corrected(room.levels, predicted - measured, plan.cap_bytes, grows=not shrunk)
     after = _in_force(room)
     plan = plan.corrected(predicted - measured, after)
-    if after.kept_bytes(tokens) > before.kept_bytes(tokens):
+    # Where products wait in the computer's memory, blocks may keep less than before and need more beside it.
+    if plan.training_bytes(tokens) > replace(plan, levels=before).training_bytes(tokens):
         again = _measured(decoder, jobs, examples, room, meter)
         if again.fits:  # only what is said of the levels is corrected
             plan = plan.corrected(plan.training_bytes(tokens) - again.held_bytes, after)
@@ -133,17 +134,6 @@ def probe(
         plan=plan,
         shrunk=tuple(shrunk),
     )
-
-
-def held_bytes(
-    decoder: Decoder, jobs: Sequence[TrainJob], examples: Sequence[Encoded], room: Room, meter: Meter
-) -> int | None:
-    """What the process holds at the worst micro-batch of a training, with the room as it is: the corrected
-    plan of just these levels. None: the pass did not fit.
-    """
-    found = _measured(decoder, jobs, examples, room, meter)
-    meter.reset_peak()
-    return found.held_bytes if found.fits else None
 
 
 def _in_force(room: Room) -> KeepLevels:
