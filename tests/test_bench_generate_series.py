@@ -126,11 +126,12 @@ def test_all_problems_at_once():
         steps=2,
         batch_size=0,
         epoch_examples=0,
+        vram_mib=0,
     )
     with pytest.raises(ConfigError) as caught:
         run_generation(wrong)
     said = [problem.where for problem in caught.value.problems]
-    expected = ["--dtype", "--adapters", "--steps", "--lengths", "--epoch-examples", "--runs"]
+    expected = ["--dtype", "--vram-mib", "--adapters", "--steps", "--lengths", "--epoch-examples", "--runs"]
     expected += ["--most-tokens", "--most-rows", "--questions", "--epoch-examples", "--batch"]
     assert said == [*expected, "--work", "--model"]
 

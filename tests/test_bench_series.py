@@ -110,12 +110,13 @@ def test_all_problems_at_once():
         adapters=0,
         batch_size=0,
         micro_batch_tokens=0,
+        vram_mib=-3,
     )
     with pytest.raises(ConfigError) as caught:
         run_series(wrong)
     said = [problem.where for problem in caught.value.problems]
     expected = ["--steps", "--adapters", "--batch", "--micro-batch-tokens", "--lengths", "--dtype"]
-    assert said == [*expected, "--work", "--work", "--model"]
+    assert said == [*expected, "--vram-mib", "--work", "--work", "--model"]
 
 
 def test_positions_that_a_model_does_not_have_are_refused():

@@ -70,6 +70,20 @@ def test_values_are_not_coerced_or_passed(section, key, value):
     assert any(where.startswith(section) for where in found), found
 
 
+@pytest.mark.parametrize(
+    ("section", "key", "value", "remedy"),
+    [
+        ("budget", "host_mib", -1, "write 0 or more"),
+        ("budget", "vram_mib", 0, "write more than 0"),
+        ("budget", "host_mib", 1.5, "write a whole number"),
+        ("budget", "host_mib", "much", "write a whole number"),
+        ("lora", "dropout", 1.0, "write less than 1.0"),
+    ],
+)
+def test_a_number_out_of_its_bounds_is_told_them(section, key, value, remedy):
+    assert problems(changed(**{section: {key: value}}))[f"{section}.{key}"][1] == remedy
+
+
 def test_two_models_of_one_name():
     found = problems(changed(model=[{"source": "a/m"}, {"source": "b/m"}]))
     assert "m is there twice" in next(iter(found.values()))[0]

@@ -45,7 +45,8 @@ class TrainBench:
     host_bytes: int
     """Of the computer's memory, for what blocks leave there, as in a study that says nothing of it."""
     matrix_rate: float
-    """Operations a second of a large matrix product in bf16, at the start, when the device is cool."""
+    """Operations a second of a large matrix product in bf16 at the start: only the first model of a process
+    finds the device cool."""
     model: torch.nn.Module = field(repr=False)
     decoder: Decoder = field(repr=False)
 

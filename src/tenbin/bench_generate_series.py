@@ -13,6 +13,7 @@ from tenbin.bench_generate_validation import NAME, Epoch, measure_validation
 from tenbin.bench_generate_works import RATES, GenerateWork, generate_work, is_work, needs_lengths
 from tenbin.bench_models import (
     DOES_NOT_FIT,
+    cap_checks,
     dtype_checks,
     each_model,
     model_checks,
@@ -184,6 +185,7 @@ def _checks(series: GenerateSeries) -> list[tuple[bool, str, str, str]]:
     checks = [
         *model_checks(series.models, works),
         *dtype_checks(series.dtypes),
+        *cap_checks(series.vram_mib),
         (how.adapters in (0, 1), "--adapters", f"{how.adapters}", "take 0 or 1"),
         (series.steps > WARM_UP, "--steps", f"{series.steps}; the first {WARM_UP} are warm-up", "take more"),
         (

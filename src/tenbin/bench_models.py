@@ -83,6 +83,12 @@ def dtype_checks(dtypes: Sequence[str]) -> list[tuple[bool, str, str, str]]:
     return checks
 
 
+def cap_checks(vram_mib: int | None) -> list[tuple[bool, str, str, str]]:
+    """Of the cap that was asked for, whether there is a GPU or not."""
+    there = vram_mib is None or vram_mib > 0
+    return [(there, "--vram-mib", f"{vram_mib}", "take more than 0, or leave it out for all the GPU has")]
+
+
 def read_shapes(models: Sequence[str]) -> tuple[dict[str, ModelShape], list[Problem]]:
     """The sizes of each model, and what is wrong with the others."""
     shapes: dict[str, ModelShape] = {}

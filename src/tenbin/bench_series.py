@@ -13,6 +13,7 @@ from typing import Any
 from tenbin.bench import TrainBench
 from tenbin.bench_models import (
     DOES_NOT_FIT,
+    cap_checks,
     dtype_checks,
     each_model,
     model_checks,
@@ -145,7 +146,7 @@ def _option_problems(series: Series) -> list[Problem]:
             "make a file with bench/question_lengths.py",
         ),
     ]
-    checks += dtype_checks(series.dtypes)
+    checks += [*dtype_checks(series.dtypes), *cap_checks(series.vram_mib)]
     checks += [
         (
             name == QUESTIONS or _ROWS.fullmatch(name) is not None,

@@ -23,7 +23,7 @@ Lengths = Annotated[
     Path | None,
     typer.Option(help="Lengths of passages and questions: bench/question_lengths.py makes them."),
 ]
-Cap = Annotated[int | None, typer.Option(help="Hard cap on all that the process holds on the GPU.")]
+Cap = Annotated[int | None, typer.Option(help="Hard cap on all that the process holds on the GPU, in MiB.")]
 Commit = Annotated[str | None, typer.Option(help="Revision to note, where the source is not in a git tree.")]
 Output = Annotated[
     Path | None, typer.Option(help="Also add each line to this file, as JSON.", metavar="FILE.jsonl")

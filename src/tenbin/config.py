@@ -31,8 +31,8 @@ class BudgetConfig(Section):
     vram_mib: int | None = Field(default=None, gt=0)
     """Hard cap on everything the process holds on the GPU, in MiB. None = all the GPU has."""
     host_mib: int | None = Field(default=None, ge=0)
-    """Most of the computer's memory that training may lock, in MiB, for what blocks would otherwise compute
-    twice. None = half of what is free."""
+    """Most of the computer's memory that training may lock, in MiB, for products that blocks would otherwise
+    make twice. None = half of what is free. Inputs that leave as the last resort come on top."""
     max_cost: MoneyText | None = None
     """Most that the hosted models may cost together in this study folder, "5 USD" or "800 JPY"."""
     prices: str | None = None

@@ -54,7 +54,20 @@ def _one_each(problems: list[Problem]) -> list[Problem]:
     return list(by_place.values())
 
 
+_BOUNDS = {
+    "greater_than": "write more than {gt}",
+    "greater_than_equal": "write {ge} or more",
+    "less_than": "write less than {lt}",
+    "less_than_equal": "write {le} or less",
+}
+"""What to do about a number out of its bounds, by pydantic's name of the mistake."""
+
+
 def _remedy(item: Any) -> str:  # noqa: ANN401  (pydantic's ErrorDetails)
+    if item["type"] in _BOUNDS:
+        return _BOUNDS[item["type"]].format(**item["ctx"])
+    if item["type"].startswith("int_"):
+        return "write a whole number"
     if item["type"] != "literal_error":
         return "change the value"
     choices = [c.strip().strip("'") for c in str(item["ctx"]["expected"]).replace(" or ", ",").split(",")]

@@ -129,7 +129,7 @@ def _memory(models: Sequence[Mapping[str, Any]]) -> Table:
         "cap": lambda m: "none (CPU)" if m["cap_bytes"] is None else f"{m['cap_bytes'] / MIB:,.0f}",
         "tokens a micro-batch": lambda m: f"{m['most_tokens']:,}",
         "blocks keep": lambda m: m["kept"].removeprefix("blocks: ").replace(" keep ", ": "),
-        "in the computer's memory": lambda m: f"{m['host_bytes'] / MIB:,.0f}",
+        "waits in the computer's memory": lambda m: "-" if m["cap_bytes"] is None else _mib(m["host_bytes"]),
         "runs at once": lambda m: f"{m['at_once']:,}",
         "longest that fits": lambda m: f"{m['limit_tokens']:,}",
         "longest allowed": lambda m: f"{m['max_length']:,}",

@@ -53,7 +53,7 @@ def test_the_table_names_the_best_peer_and_what_is_met():
     (questions,) = [row for row in table if "JSQuAD" in row]
     assert "| 160 (Unsloth, MFU 1.00) | **352** (MFU 1.00) | 320 |" in questions
     assert table[-1].startswith("| the same, times PEFT with checkpointing and padding | 20 (PEFT, ")
-    assert "| 17.60 | 12 | 24.75 | 17 |" in table[-1]
+    assert "| **17.60** | 12 | **24.75** | 17 |" in table[-1]
     assert len({row.count("|") for row in table}) == 1
 
 
