@@ -33,7 +33,7 @@ def passed(levels, tokens):
     """The most bytes that the blocks hold in a forward and backward pass, walked through block by block."""
     chosen = levels.choose(tokens)
     each = [levels.token_bytes[level] * tokens for level in chosen]
-    moves = [levels.away.token_bytes * tokens if level == AWAY else 0 for level in chosen]
+    moves = [levels.away_bytes * tokens if level == AWAY else 0 for level in chosen]
     held, most, going = 0, 0, None
     for i in range(len(chosen)):
         held += each[i] + moves[i]  # made on the device
@@ -77,7 +77,7 @@ def test_both_rooms_hold_and_less_is_made_twice(model, tokens, base, host_gib):
     assert plan.fits
     assert passed(levels, tokens) <= levels.kept_bytes(tokens)
     assert levels.kept_bytes(tokens) + levels.beside_bytes(tokens) <= levels.room_bytes
-    away = chosen.count(AWAY) * levels.away.token_bytes * tokens
+    away = chosen.count(AWAY) * levels.away_bytes * tokens
     assert away <= host_gib * GIB
     assert plan.host_bytes >= away
     assert plan.host_bytes <= host_gib * GIB or AWAY not in chosen
@@ -107,14 +107,15 @@ def test_no_more_leaves_than_is_copied_during_a_forward_pass():
     linear = 2 * shape.params_by_part()["linear"] * 32768
     attention = 2 * shape.q_size * 32768**2 * shape.num_layers
     count = levels.choose(32768).count(AWAY)
-    assert count == levels.away.most(32768, 32)
-    each = levels.away.token_bytes * 32768
+    assert count == levels.away.most(32768, 32, levels.away_bytes)
+    each = levels.away_bytes * 32768
     assert count * each <= BYTES_PER_OPERATION * (linear + attention) < (count + 1) * each
 
 
 def test_rows_that_a_graph_launches_faster_do_not_leave():
-    away = planned("13b", 4096, 64).levels.away
-    fewest = next(n for n in range(1, 10_000) if away.most(n, 40))
+    levels = planned("13b", 4096, 64).levels
+    away = levels.away
+    fewest = next(n for n in range(1, 10_000) if away.most(n, 40, levels.away_bytes))
     assert away.token_operations * fewest > 0.9 * LEAST_OPERATIONS
     assert fewest < 4096
 
@@ -139,7 +140,6 @@ LEVELS = st.builds(
         transient_bytes=30,
         wide_bytes=20,
         away=Away(
-            token_bytes=moves,
             room_bytes=host,
             token_operations=10**9,
             key_operations=0,

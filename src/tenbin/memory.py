@@ -97,8 +97,7 @@ class MemoryPlan:
 def kept_bytes(shape: ModelShape, dtype_bytes: int, rank: int) -> tuple[int, ...]:
     """Bytes that one block keeps of one token, by level (see `decoder.block.Keep`)."""
     d = shape.hidden_size
-    qkv = shape.q_size + 2 * shape.kv_size
-    up = shape.intermediate_size * (2 if shape.gated_mlp else 1)
+    qkv, up = shape.qkv_size, shape.up_size
     after = 1 if shape.family == "gemma3" else 0  # norms after attention and MLP need their inputs
     groups = (3, 1, 2, 1) if shape.gated_mlp else (1, 1, 1, 1)  # linear maps of qkv, o, up, down
     lows = [rank * n * dtype_bytes for n in groups]
@@ -118,8 +117,7 @@ def working_bytes(shape: ModelShape, dtype_bytes: int) -> tuple[int, int]:
     The MLP's holds the activation's gradient, and the products themselves where they were not kept.
     """
     d = shape.hidden_size
-    qkv = shape.q_size + 2 * shape.kv_size
-    up = shape.intermediate_size * (2 if shape.gated_mlp else 1)
+    qkv, up = shape.qkv_size, shape.up_size
     repeated = shape.q_size + d + qkv  # attention's output, h and q, k, v of a block that kept x alone
     norms = 2 * (shape.q_size + shape.kv_size) if shape.qk_norm else 0
     attention = 2 * d + shape.q_size + 2 * qkv + norms + repeated
@@ -133,19 +131,16 @@ def working_bytes(shape: ModelShape, dtype_bytes: int) -> tuple[int, int]:
 def spared_by_level(shape: ModelShape, dtype_bytes: int) -> tuple[int, ...]:
     """Bytes a token, by level, that a block does not make again because it kept them."""
     attention = (shape.q_size + shape.hidden_size) * dtype_bytes  # attention's output, and h
-    projections = attention + (shape.q_size + 2 * shape.kv_size) * dtype_bytes
+    projections = attention + shape.qkv_size * dtype_bytes
     return 0, 0, attention, projections, projections, projections
 
 
-def away_products(shape: ModelShape, dtype_bytes: int, base: BaseType, room_bytes: int) -> Away:
-    """What blocks may leave in the computer's memory, and the operations that it spares them."""
-    d, inner = shape.hidden_size, shape.intermediate_size
-    qkv = shape.q_size + 2 * shape.kv_size
-    up = inner * (2 if shape.gated_mlp else 1)
+def away_products(shape: ModelShape, base: BaseType, room_bytes: int) -> Away:
+    """What products that wait in the computer's memory spare a block, and how many it has time to copy."""
+    d, qkv, up = shape.hidden_size, shape.qkv_size, shape.up_size
     made = 2 * d * up, 2 * d * (up + qkv), 2 * d * (up + qkv + shape.q_size)
-    whole = made[2] + 2 * d * inner
+    whole = made[2] + 2 * d * shape.intermediate_size
     return Away(
-        token_bytes=(qkv + up) * dtype_bytes,
         room_bytes=room_bytes,
         token_operations=whole // 2 if base == "fp8" else whole,  # which multiplies twice as fast
         key_operations=4 * shape.q_size,
@@ -157,8 +152,7 @@ def away_products(shape: ModelShape, dtype_bytes: int, base: BaseType, room_byte
 def _made_bytes(shape: ModelShape, dtype_bytes: int, base: BaseType) -> int:
     """Of the largest group's weight made anew for a product: whole from 4 bits with its scales (float32, one
     a block of 64), or turned in 8 bits."""
-    up = shape.intermediate_size * (2 if shape.gated_mlp else 1)
-    largest = shape.hidden_size * max(shape.q_size + 2 * shape.kv_size, up)
+    largest = shape.hidden_size * max(shape.qkv_size, shape.up_size)
     if base == "nf4":
         return largest * dtype_bytes + largest // 64 * 4
     return largest if base == "fp8" else 0
@@ -216,7 +210,6 @@ def plan_training(
         "reserve": _reserve_bytes(weights) if gpu else 512 * MIB,
     }
     transient, wide = working_bytes(shape, dtype_bytes)
-    up = shape.intermediate_size * (2 if shape.gated_mlp else 1)
     head = Head(vocab_size=shape.vocab_size, hidden_size=shape.hidden_size, dtype_bytes=dtype_bytes)
     room = (cap_bytes if cap_bytes is not None else 2**62) - sum(fixed.values())
     levels = KeepLevels(
@@ -226,11 +219,11 @@ def plan_training(
         transient_bytes=transient,
         wide_bytes=wide,
         spared_bytes=spared_by_level(shape, dtype_bytes),
-        spared_wide_bytes=up * dtype_bytes,
+        spared_wide_bytes=shape.up_size * dtype_bytes,
         weight_bytes=_made_bytes(shape, dtype_bytes, base),
         turned_bytes=linear if base == "fp8" and gpu else 0,
         head=head,
-        away=away_products(shape, dtype_bytes, base, host_bytes) if gpu and host_bytes else None,
+        away=away_products(shape, base, host_bytes) if gpu and host_bytes else None,
     )
     terms = fixed | {
         "activations": levels.kept_bytes(most_tokens),

@@ -21,8 +21,6 @@ what they give back is the room for what returns."""
 class Away:
     """What it would save, and how much of it is possible."""
 
-    token_bytes: int
-    """Of one block and token: queries, keys and values, gate and up."""
     room_bytes: int
     """Of the computer's memory."""
     token_operations: int
@@ -34,10 +32,14 @@ class Away:
     repeats_attention: tuple[bool, ...]
     """Whether attention is made again, by level up to ALL."""
 
-    def most(self, num_tokens: int, num_layers: int) -> int:
-        """Blocks whose products can wait, by the room and by what is copied during one forward pass."""
+    def most(self, num_tokens: int, num_layers: int, token_bytes: int) -> int:
+        """Blocks whose products can wait, by the room and by what is copied during one forward pass.
+
+        Args:
+            token_bytes: of one block's and token's products.
+        """
         block = self._operations(num_tokens)
-        each = self.token_bytes * num_tokens
+        each = token_bytes * num_tokens
         if block < LEAST_OPERATIONS:
             return 0
         copied = int(BYTES_PER_OPERATION * block * num_layers)

@@ -136,8 +136,13 @@ class KeepLevels:
 
     def _leaving(self) -> dict[int, int]:
         """Bytes of a block and token that wait in the computer's memory, by level."""
-        wide = 0 if self.away is None else self.away.token_bytes
-        return {HOST: self.token_bytes[INPUT] - self.token_bytes[HOST], AWAY: wide}
+        found = {HOST: self.token_bytes[INPUT] - self.token_bytes[HOST]}
+        return found if self.away is None else found | {AWAY: self.away_bytes}
+
+    @property
+    def away_bytes(self) -> int:
+        """Of one block's and token's products that may wait there: queries, keys and values, gate and up."""
+        return self.token_bytes[ALL] - self.token_bytes[AWAY]
 
     def working_bytes(self, num_tokens: int) -> int:
         """While one block works: the most that it needs beside what all blocks keep."""
@@ -190,7 +195,7 @@ def _chosen(levels: KeepLevels, num_tokens: int) -> tuple[int, ...]:
     if levels.away is None or min(best) >= ALL:
         return tuple(best)
     least = levels.repeated(num_tokens, best)
-    for count in range(1, levels.away.most(num_tokens, levels.num_layers) + 1):
+    for count in range(1, levels.away.most(num_tokens, levels.num_layers, levels.away_bytes) + 1):
         for blocks in places(count, levels.num_layers):
             kept = levels.filled(num_tokens, blocks)
             repeated = levels.repeated(num_tokens, kept)

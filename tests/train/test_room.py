@@ -90,7 +90,6 @@ def test_smaller_micro_batches_do_not_bring_weights_in_both_orders():
 
 
 WAITING = Away(
-    token_bytes=1100,
     room_bytes=10**9,
     token_operations=10**10,
     key_operations=0,

@@ -19,8 +19,6 @@ from tenbin.decoder.block import Keep, Saved
 
 LEAVE: Mapping[Keep, tuple[str, ...]] = {Keep.HOST: ("x",), Keep.AWAY: ("qkv", "up")}
 """What a block of a level leaves in the computer's memory."""
-
-
 HELD = 2
 """Blocks for whose forward pass the parts of the one before them are on their way at most."""
 

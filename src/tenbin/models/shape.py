@@ -104,6 +104,16 @@ class ModelShape:
         """Width of all key heads together; the values are as wide."""
         return self.num_kv_heads * self.head_dim
 
+    @property
+    def qkv_size(self) -> int:
+        """Width of queries, keys and values together."""
+        return self.q_size + 2 * self.kv_size
+
+    @property
+    def up_size(self) -> int:
+        """Width of what the MLP projects up, gate and up together."""
+        return self.intermediate_size * (2 if self.gated_mlp else 1)
+
     def linear_shapes(self) -> dict[str, tuple[int, int]]:
         """(out, in) of each linear map of one block, by its name inside the block."""
         d, inner = self.hidden_size, self.intermediate_size
@@ -129,11 +139,11 @@ class ModelShape:
         d, layers = self.hidden_size, self.num_layers
         biases = 0
         if self.qkv_bias:
-            biases += self.q_size + 2 * self.kv_size
+            biases += self.qkv_size
         if self.out_bias:
             biases += d
         if self.mlp_bias:
-            biases += self.intermediate_size * (2 if self.gated_mlp else 1) + d
+            biases += self.up_size + d
         norm = 2 * d if self.family == "gpt2" else d  # LayerNorm has a bias, RMSNorm has none
         norms_per_block = 4 if self.family == "gemma3" else 2
         qk_norms = 2 * self.head_dim if self.qk_norm else 0
